@@ -1,0 +1,2 @@
+//! node-agent
+fn main() {}

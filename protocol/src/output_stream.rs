@@ -1,0 +1,185 @@
+//! The output of a job as a byte stream, and the one way of counting it.
+//!
+//! The stream is a sequence of lines, each the JSON of one OpenAI choice
+//! (`{"index":0,"delta":{"content":"Hi"}}`) and a line break. Its SHA-256 is what `final` states and the
+//! receipt commits to. "Delivered text" is content, reasoning and tool-call arguments; both sides count it
+//! here, so they can never disagree about how.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::limits::OUTPUT_BYTES_MAX;
+
+/// Reads an output stream piece by piece; pieces may be cut anywhere.
+#[derive(Clone, Debug, Default)]
+pub struct OutputCounter {
+    hasher: Sha256,
+    stream_bytes: usize,
+    text_bytes: u64,
+    partial_line: String,
+    finish_reason: Option<String>,
+}
+
+/// Why a piece of output is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// More than one job may deliver.
+    #[error("output is larger than {OUTPUT_BYTES_MAX} bytes")]
+    TooLarge,
+    /// A line that is not the JSON of a choice.
+    #[error("a line of the output is not the JSON of a choice")]
+    Line,
+}
+
+/// What one line of the stream adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputLine {
+    /// Index of the choice.
+    pub index: u64,
+    /// Visible text.
+    pub text: String,
+    /// Reasoning text.
+    pub reasoning: String,
+    /// The whole choice object, for those who pass it on.
+    pub choice: Value,
+}
+
+impl OutputCounter {
+    /// Takes the next piece and gives the lines that it completes.
+    pub fn push(&mut self, piece: &str) -> Result<Vec<OutputLine>, OutputError> {
+        self.stream_bytes = self.stream_bytes.saturating_add(piece.len());
+        if self.stream_bytes > OUTPUT_BYTES_MAX {
+            return Err(OutputError::TooLarge);
+        }
+        self.hasher.update(piece.as_bytes());
+        let mut lines = Vec::new();
+        for part in piece.split_inclusive('\n') {
+            self.partial_line.push_str(part);
+            if part.ends_with('\n') {
+                let line = core::mem::take(&mut self.partial_line);
+                lines.push(self.read_line(line.trim_end())?);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Bytes of delivered text so far.
+    #[must_use]
+    pub const fn text_bytes(&self) -> u64 {
+        self.text_bytes
+    }
+
+    /// Bytes of the stream so far.
+    #[must_use]
+    pub const fn stream_bytes(&self) -> usize {
+        self.stream_bytes
+    }
+
+    /// The last finish reason seen.
+    #[must_use]
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_deref()
+    }
+
+    /// SHA-256 of the stream so far (hex).
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex::encode(self.hasher.clone().finalize())
+    }
+
+    fn read_line(&mut self, line: &str) -> Result<OutputLine, OutputError> {
+        let choice: Value = serde_json::from_str(line).map_err(|_| OutputError::Line)?;
+        if !choice.is_object() {
+            return Err(OutputError::Line);
+        }
+        self.text_bytes = self.text_bytes.saturating_add(delivered_bytes(&choice));
+        if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
+            self.finish_reason = Some(reason.to_owned());
+        }
+        let body = choice.get("delta").unwrap_or(&choice);
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let visible = if choice.get("text").is_some() { text("text") } else { text("content") };
+        let reasoning = [text("reasoning_content"), text("reasoning")].concat();
+        Ok(OutputLine {
+            index: choice.get("index").and_then(Value::as_u64).unwrap_or(0),
+            text: visible,
+            reasoning,
+            choice,
+        })
+    }
+}
+
+/// Writes one choice as a line of the stream.
+#[must_use]
+pub fn output_line(choice: &Value) -> String {
+    format!("{choice}\n")
+}
+
+/// Bytes of text that a choice delivers: content, reasoning, text and tool-call arguments.
+#[must_use]
+pub fn delivered_bytes(choice: &Value) -> u64 {
+    let body = choice.get("delta").unwrap_or(choice);
+    let length = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, |text| text.len() as u64);
+    let mut bytes = length(choice.get("text"));
+    for name in ["content", "reasoning_content", "reasoning"] {
+        bytes = bytes.saturating_add(length(body.get(name)));
+    }
+    for call in body.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        let function = call.get("function");
+        bytes = bytes.saturating_add(length(function.and_then(|f| f.get("arguments"))));
+        bytes = bytes.saturating_add(length(function.and_then(|f| f.get("name"))));
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str = concat!(
+        "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null}}\n",
+        "{\"index\":0,\"delta\":{\"content\":\"Grün\"}}\n",
+        "{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}\n",
+        "{\"index\":0,\"delta\":{\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}}\n",
+        "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}\n",
+    );
+
+    #[test]
+    fn however_the_stream_is_cut_the_count_and_the_digest_are_the_same() {
+        let mut whole = OutputCounter::default();
+        let lines = whole.push(STREAM).unwrap();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(whole.text_bytes(), 5 + 2 + 1 + 2);
+        assert_eq!(whole.finish_reason(), Some("stop"));
+        for size in 1..20 {
+            let mut cut = OutputCounter::default();
+            let mut text = String::new();
+            let characters: Vec<char> = STREAM.chars().collect();
+            for piece in characters.chunks(size) {
+                for line in cut.push(&piece.iter().collect::<String>()).unwrap() {
+                    text.push_str(&line.text);
+                }
+            }
+            assert_eq!((cut.text_bytes(), cut.sha256()), (whole.text_bytes(), whole.sha256()), "{size}");
+            assert_eq!(text, "Grün");
+        }
+    }
+
+    #[test]
+    fn completions_carry_their_text_in_another_place() {
+        let mut counter = OutputCounter::default();
+        let lines = counter.push("{\"index\":1,\"text\":\" red\",\"finish_reason\":null}\n").unwrap();
+        assert_eq!((lines[0].text.as_str(), lines[0].index, counter.text_bytes()), (" red", 1, 4));
+    }
+
+    #[test]
+    fn garbage_and_floods_are_refused() {
+        assert_eq!(OutputCounter::default().push("nonsense\n"), Err(OutputError::Line));
+        assert_eq!(OutputCounter::default().push("[]\n"), Err(OutputError::Line));
+        assert!(OutputCounter::default().push(&" ".repeat(OUTPUT_BYTES_MAX)).is_ok());
+        assert_eq!(
+            OutputCounter::default().push(&" ".repeat(OUTPUT_BYTES_MAX + 1)),
+            Err(OutputError::TooLarge)
+        );
+    }
+}

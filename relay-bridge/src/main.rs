@@ -1,0 +1,2 @@
+//! relay-bridge
+fn main() {}

@@ -1,0 +1,2 @@
+//! router-agent
+fn main() {}
