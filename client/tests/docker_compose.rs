@@ -1,14 +1,9 @@
 //! `docker/compose.yml` serves a job that is sent from outside of it, and every part stops cleanly.
 //!
-//! Needs a Docker Engine and either form of Compose, and the image `fedai:dev` (made by `docker/build.sh`). Where one of
-//! them is missing the test says which and skips, unless `FEDAI_REQUIRE_DOCKER=1`: then it makes the image, and fails
-//! where it cannot run. Whatever happens, the stack is taken down.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+//! Needs a Docker Engine and either form of Compose, and the image `fedai:dev` (made by `docker/build.sh`).
+//! Where one of them is missing the test says which and skips, unless `FEDAI_REQUIRE_DOCKER=1`: then it makes
+//! the image, and fails where it cannot run. Whatever happens, the stack is taken down.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -33,14 +28,8 @@ async fn compose_stack_serves_a_job_from_outside() {
     .await;
     let answer = answer.expect("the last try was successful");
     assert_eq!(answer["verified"], true, "{answer}");
-    assert!(
-        !answer["output"].as_str().unwrap_or_default().is_empty(),
-        "{answer}"
-    );
-    assert!(
-        answer["receipt"].is_string() || answer["receipt"].is_object(),
-        "{answer}"
-    );
+    assert!(!answer["output"].as_str().unwrap_or_default().is_empty(), "{answer}");
+    assert!(answer["receipt"].is_string() || answer["receipt"].is_object(), "{answer}");
 
     stack.stops_cleanly();
 }
@@ -49,38 +38,23 @@ async fn compose_stack_serves_a_job_from_outside() {
 fn ready() -> Option<Vec<&'static str>> {
     let required = is_required();
     let missing = |what: &str, hint: &str| {
-        assert!(
-            !required,
-            "FEDAI_REQUIRE_DOCKER=1, but {what} (hint: {hint})"
-        );
+        assert!(!required, "FEDAI_REQUIRE_DOCKER=1, but {what} (hint: {hint})");
         eprintln!("skipped: {what}\nhint: {hint}");
         None
     };
     if !succeeds(&["docker", "info"]) {
-        return missing(
-            "no Docker Engine answers",
-            "start it, or add this user to the group docker",
-        );
+        return missing("no Docker Engine answers", "start it, or add this user to the group docker");
     }
     let forms: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
-    let Some(compose) = forms
-        .into_iter()
-        .find(|form| succeeds(&[form, &["version"][..]].concat()))
-    else {
-        return missing(
-            "no Compose is installed",
-            "install docker-compose, or the Compose plugin of Docker",
-        );
+    let Some(compose) = forms.into_iter().find(|form| succeeds(&[form, &["version"][..]].concat())) else {
+        return missing("no Compose is installed", "install docker-compose, or the Compose plugin of Docker");
     };
     if !succeeds(&["docker", "image", "inspect", "fedai:dev"]) {
         if !required {
             return missing("the image fedai:dev is missing", "make it: docker/build.sh");
         }
         let build = docker_folder().join("build.sh");
-        assert!(
-            Command::new("bash").arg(build).status().unwrap().success(),
-            "docker/build.sh failed"
-        );
+        assert!(Command::new("bash").arg(build).status().unwrap().success(), "docker/build.sh failed");
     }
     Some(compose.to_vec())
 }
@@ -95,24 +69,11 @@ struct Stack {
 
 impl Stack {
     fn up(compose: Vec<&'static str>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let project = format!("fedaitest{}", std::process::id());
-        let stack = Self {
-            compose,
-            project,
-            port,
-            home: tempfile::tempdir().unwrap(),
-        };
+        let stack = Self { compose, project, port, home: tempfile::tempdir().unwrap() };
         let output = stack.compose(&["up", "-d", "--no-build"]);
-        assert!(
-            output.status.success(),
-            "compose up failed: {}",
-            text(&output.stderr)
-        );
+        assert!(output.status.success(), "compose up failed: {}", text(&output.stderr));
         stack
     }
 
@@ -124,18 +85,9 @@ impl Stack {
     /// One job from this machine; none while the network has no node to offer.
     fn chat(&self, prompt: &str) -> Option<Value> {
         let output = Command::new(env!("CARGO_BIN_EXE_fedai"))
-            .args([
-                "chat",
-                "--relay",
-                &format!("ws://127.0.0.1:{}", self.port),
-                "--json",
-                prompt,
-            ])
+            .args(["chat", "--relay", &format!("ws://127.0.0.1:{}", self.port), "--json", prompt])
             .env("HOME", self.home.path())
-            .envs(
-                ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"]
-                    .map(|name| (name, self.home.path())),
-            )
+            .envs(["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"].map(|name| (name, self.home.path())))
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -149,31 +101,20 @@ impl Stack {
     /// SIGTERM ends each process by itself, with exit code 0: nobody is killed after the grace period.
     fn stops_cleanly(&self) {
         let output = self.compose(&["stop"]);
-        assert!(
-            output.status.success(),
-            "compose stop failed: {}",
-            text(&output.stderr)
-        );
+        assert!(output.status.success(), "compose stop failed: {}", text(&output.stderr));
         let states = self.inspect("{{.Name}} exit={{.State.ExitCode}}");
         assert_eq!(states.lines().count(), SERVICES, "{states}");
-        assert!(
-            states.lines().all(|line| line.ends_with(" exit=0")),
-            "{states}"
-        );
+        assert!(states.lines().all(|line| line.ends_with(" exit=0")), "{states}");
     }
 
     fn inspect(&self, format: &str) -> String {
         // `ps --all` is not known to both forms of Compose; the label is set by both.
         let label = format!("label=com.docker.compose.project={}", self.project);
-        let listed = Command::new("docker")
-            .args(["ps", "--all", "--quiet", "--filter", &label])
-            .output()
-            .unwrap();
+        let listed =
+            Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &label]).output().unwrap();
         let containers = text(&listed.stdout);
         let mut inspect = Command::new("docker");
-        inspect
-            .args(["inspect", "--format", format])
-            .args(containers.lines());
+        inspect.args(["inspect", "--format", format]).args(containers.lines());
         text(&inspect.output().unwrap().stdout).trim().to_owned()
     }
 
@@ -196,10 +137,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", text(&self.compose(&["ps"]).stdout));
-            eprintln!(
-                "{}",
-                text(&self.compose(&["logs", "--no-color", "--tail", "40"]).stdout)
-            );
+            eprintln!("{}", text(&self.compose(&["logs", "--no-color", "--tail", "40"]).stdout));
             eprintln!("hint: an image older than the tree is renewed by docker/build.sh");
         }
         self.compose(&["down", "--volumes", "--timeout", "5"]);
@@ -218,35 +156,22 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
             }
         }
     };
-    assert!(
-        timeout(PATIENCE, asking).await.is_ok(),
-        "not within {PATIENCE:?}: {what}"
-    );
+    assert!(timeout(PATIENCE, asking).await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test has no command line of its own"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test has no command line of its own")]
 fn is_required() -> bool {
     std::env::var("FEDAI_REQUIRE_DOCKER").is_ok_and(|value| value == "1")
 }
 
 fn succeeds(command: &[&str]) -> bool {
     let mut process = Command::new(command[0]);
-    process
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    process.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     process.status().is_ok_and(|status| status.success())
 }
 
 fn docker_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .join("docker")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docker")
 }
 
 fn text(bytes: &[u8]) -> String {

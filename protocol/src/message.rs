@@ -5,7 +5,7 @@
 //! struct. [`Message::parse`] reads it back and derives the tags again: an event whose tags say something else than its
 //! body is refused, so that what was found by a filter is what was meant.
 
-use nostr::{EventId, PublicKey};
+use nostr::{EventId, Kind, PublicKey, Tag, Tags, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,16 @@ pub struct Draft {
     pub content: String,
     /// Time to be written down.
     pub created_at: UnixSeconds,
+}
+
+impl Draft {
+    /// The id that the event will have once `author` signs it: known before the signature is made.
+    #[must_use]
+    pub fn id(&self, author: &PublicKey) -> EventId {
+        let tags = Tags::from_list(self.tags.iter().filter_map(|tag| Tag::parse(tag).ok()).collect());
+        let created_at = Timestamp::from_secs(self.created_at.0);
+        EventId::new(author, &created_at, &Kind::from(self.kind), &tags, &self.content)
+    }
 }
 
 /// Why an event is not the message it should be. Each has a stable code for logs and refusals.
