@@ -48,6 +48,7 @@ fn main() {
     let quote_json = samples::sign(&samples::quote_reply(), &keys.router).to_json();
     let small_json = keys.node.sign(draft(300), &mut entropy).to_json();
     let inbox = keys.inbox.public_key();
+    let open = samples::job_open();
     let wrap = open.wrap(&keys.ticket, &inbox, samples::AT, samples::AT, &mut entropy).unwrap().wrap;
     let ours = samples::conversation(&keys.node_session, &keys.session);
     let theirs = samples::conversation(&keys.session, &keys.node_session);
