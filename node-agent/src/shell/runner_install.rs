@@ -33,10 +33,7 @@ pub fn default_cache_dir() -> Option<PathBuf> {
 ///
 /// # Errors
 /// See [`InstallError`]; each says what to do.
-pub async fn ensure(
-    cache_dir: &Path,
-    progress: Arc<dyn ProgressSink>,
-) -> Result<Installed, InstallError> {
+pub async fn ensure(cache_dir: &Path, progress: Arc<dyn ProgressSink>) -> Result<Installed, InstallError> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let plan = Plan::for_machine(os, arch).ok_or(InstallError::Unsupported { os, arch })?;
     Installer::new(plan, cache_dir, progress).run().await
@@ -105,9 +102,7 @@ pub enum InstallError {
         file: String,
     },
     /// The engine does not run here.
-    #[error(
-        "the runner does not start on this machine ({how})\nhint: it needs a processor with AVX2"
-    )]
+    #[error("the runner does not start on this machine ({how})\nhint: it needs a processor with AVX2")]
     EngineUnusable {
         /// How the attempt ended.
         how: String,
@@ -214,13 +209,7 @@ impl Installer {
     /// Installs a plan below a directory.
     pub fn new(plan: Plan, root: &Path, progress: Arc<dyn ProgressSink>) -> Self {
         let pythons = PYTHON_NAMES.map(PathBuf::from).to_vec();
-        Self {
-            plan,
-            root: root.to_owned(),
-            pythons,
-            pip_env: Vec::new(),
-            progress,
-        }
+        Self { plan, root: root.to_owned(), pythons, pip_env: Vec::new(), progress }
     }
 
     /// Tries these interpreters instead of the usual names.
@@ -303,17 +292,12 @@ impl Installer {
     async fn install(&self, python: &Python) -> Result<(), InstallError> {
         let downloads = self.root.join("downloads");
         clear_leftovers(&downloads).map_err(|error| at(&downloads, error))?;
-        let staging = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .tempdir_in(&self.root);
+        let staging = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(&self.root);
         let staging = staging.map_err(|error| at(&self.root, error))?;
         let site = staging.path().join(SITE);
         std::fs::create_dir(&site).map_err(|error| at(&site, error))?;
         let pip = python.with_pip(staging.path()).await?;
-        let wheels = [
-            (&self.plan.engine, "inference engine"),
-            (&self.plan.model, "model"),
-        ];
+        let wheels = [(&self.plan.engine, "inference engine"), (&self.plan.model, "model")];
         for (wheel, what) in wheels {
             let file = downloads.join(&wheel.file);
             self.fetch(&pip, wheel, what, &file).await?;
@@ -327,10 +311,7 @@ impl Installer {
         replace_file(&launcher, LAUNCHER.as_bytes()).map_err(|error| at(&launcher, error))?;
         let _absent = std::fs::remove_dir_all(staging.path().join("venv"));
         let (dir, program) = (staging.path().to_owned(), python.program.clone());
-        blocking(staging.path(), move || {
-            Stamp::take(&dir, program)?.write(&dir)
-        })
-        .await?;
+        blocking(staging.path(), move || Stamp::take(&dir, program)?.write(&dir)).await?;
         let home = self.dir();
         let staged = staging.keep();
         std::fs::rename(&staged, &home).map_err(|error| at(&home, error))?;
@@ -356,11 +337,7 @@ impl Installer {
 
     async fn lock(&self) -> Result<File, InstallError> {
         let path = self.root.join(".lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| at(&path, error))?;
         let mut ticks = interval(LOCK_POLL);
         let mut told = false;
@@ -380,8 +357,7 @@ impl Installer {
 
     fn check_room(&self, python: &Python) -> Result<(), InstallError> {
         let plan = &self.plan;
-        let need =
-            plan.engine.bytes + plan.model.bytes + plan.model_bytes + plan.engine_unpacked_bytes;
+        let need = plan.engine.bytes + plan.model.bytes + plan.model_bytes + plan.engine_unpacked_bytes;
         if python.free_bytes >= need {
             return Ok(());
         }
@@ -395,11 +371,7 @@ impl Installer {
     }
 
     fn installed(&self, python: PathBuf) -> Installed {
-        Installed {
-            dir: self.dir(),
-            python,
-            plan: self.plan.clone(),
-        }
+        Installed { dir: self.dir(), python, plan: self.plan.clone() }
     }
 }
 
@@ -410,11 +382,7 @@ async fn verify(file: &Path, sha256: &str) -> Result<(), InstallError> {
         return Ok(());
     }
     std::fs::remove_file(file).map_err(|error| at(file, error))?;
-    let file = file
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let file = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Err(InstallError::ChecksumMismatch { file })
 }
 
@@ -422,11 +390,8 @@ async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, InstallError> {
-    let done = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other);
-    done.and_then(|result| result)
-        .map_err(|error| at(path, error))
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+    done.and_then(|result| result).map_err(|error| at(path, error))
 }
 
 /// Removes what killed runs left behind, under the lock; whole downloads stay.
@@ -445,10 +410,7 @@ fn clear_leftovers(downloads: &Path) -> io::Result<()> {
 }
 
 fn at(path: &Path, error: io::Error) -> InstallError {
-    InstallError::Io {
-        path: path.to_owned(),
-        error,
-    }
+    InstallError::Io { path: path.to_owned(), error }
 }
 
 const LAUNCHER: &str = include_str!("runner_install/llama_server.py");
@@ -458,11 +420,5 @@ const SITE: &str = "site";
 const STAGING_PREFIX: &str = "staging-";
 const LOCK_POLL: Duration = Duration::from_millis(200);
 /// Tried in this order; the first that is new enough is taken.
-const PYTHON_NAMES: [&str; 6] = [
-    "python3",
-    "python3.14",
-    "python3.13",
-    "python3.12",
-    "python3.11",
-    "python3.10",
-];
+const PYTHON_NAMES: [&str; 6] =
+    ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"];

@@ -18,23 +18,17 @@ use tokio::process::Command;
 /// # Errors
 /// Anything but http(s), credentials inside the URL, or another machine while that is not allowed.
 pub fn check_runner_url(url: &str, allow_remote: bool) -> Result<String, UrlError> {
-    let parsed = Url::parse(url).map_err(|_| UrlError::Unusable {
-        url: url.to_owned(),
-    })?;
+    let parsed = Url::parse(url).map_err(|_| UrlError::Unusable { url: url.to_owned() })?;
     let host = parsed.host_str().unwrap_or_default();
     if !matches!(parsed.scheme(), "http" | "https") || host.is_empty() {
-        return Err(UrlError::Unusable {
-            url: url.to_owned(),
-        });
+        return Err(UrlError::Unusable { url: url.to_owned() });
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
         // Not echoed: it holds a secret.
         return Err(UrlError::Credentials);
     }
     if !allow_remote && !is_this_machine(host) {
-        return Err(UrlError::Remote {
-            host: host.to_owned(),
-        });
+        return Err(UrlError::Remote { host: host.to_owned() });
     }
     let path = parsed.path().trim_end_matches('/');
     let path = path.strip_suffix("/v1").unwrap_or(path);
@@ -104,10 +98,7 @@ pub(crate) fn prepare(
     limits: &SandboxLimits,
 ) -> io::Result<Sandboxed> {
     private_dir(work_dir)?;
-    let mut notes = vec![
-        "environment: cleared".to_owned(),
-        "working directory: 0700".to_owned(),
-    ];
+    let mut notes = vec!["environment: cleared".to_owned(), "working directory: 0700".to_owned()];
     let mut line: Vec<String> = Vec::new();
     for wrapper in wrappers(limits) {
         match wrapper.find() {
@@ -115,10 +106,7 @@ pub(crate) fn prepare(
                 line.extend(words);
                 notes.push(format!("{}: applied", wrapper.what));
             }
-            None => notes.push(format!(
-                "{}: not applied ({} unusable)",
-                wrapper.what, wrapper.tool
-            )),
+            None => notes.push(format!("{}: not applied ({} unusable)", wrapper.what, wrapper.tool)),
         }
     }
     line.push(program.to_string_lossy().into_owned());
@@ -135,13 +123,13 @@ pub(crate) fn prepare(
         .process_group(0)
         .kill_on_drop(true);
     for name in &limits.inherit_env {
-        if let Some(value) = std::env::var_os(name) {
+        #[expect(clippy::disallowed_methods, reason = "passed on to the runner, never read as a setting")]
+        let value = std::env::var_os(name);
+        if let Some(value) = value {
             command.env(name, value);
         }
     }
-    command
-        .env("HOME", work_dir)
-        .envs(env.iter().map(|(k, v)| (k, v)));
+    command.env("HOME", work_dir).envs(env.iter().map(|(k, v)| (k, v)));
     Ok(Sandboxed { command, notes })
 }
 
@@ -160,9 +148,7 @@ struct Wrapper {
 impl Wrapper {
     /// The words to put before the command, if the tool is there and does what is asked here.
     fn find(&self) -> Option<Vec<String>> {
-        let path = TOOL_DIRS
-            .iter()
-            .map(|dir| PathBuf::from(dir).join(self.tool));
+        let path = TOOL_DIRS.iter().map(|dir| PathBuf::from(dir).join(self.tool));
         let path = path.into_iter().find(|path| path.is_file())?;
         let works = std::process::Command::new(&path)
             .args(&self.args)
@@ -180,31 +166,16 @@ impl Wrapper {
 
 fn wrappers(limits: &SandboxLimits) -> Vec<Wrapper> {
     let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let mut rlimits = vec![
-        "--core=0".to_owned(),
-        format!("--nofile={0}:{0}", limits.open_files),
-    ];
+    let mut rlimits = vec!["--core=0".to_owned(), format!("--nofile={0}:{0}", limits.open_files)];
     if let Some(bytes) = limits.address_space_bytes {
         rlimits.push(format!("--as={bytes}:{bytes}"));
     }
     let nice = limits.nice.to_string();
     vec![
-        Wrapper {
-            what: "niceness",
-            tool: "nice",
-            args: words(&["-n", &nice]),
-        },
-        Wrapper {
-            what: "resource limits",
-            tool: "prlimit",
-            args: rlimits,
-        },
+        Wrapper { what: "niceness", tool: "nice", args: words(&["-n", &nice]) },
+        Wrapper { what: "resource limits", tool: "prlimit", args: rlimits },
         // Last, since the wish to die with the parent is lost by nothing after it.
-        Wrapper {
-            what: "ends with this process",
-            tool: "setpriv",
-            args: words(&["--pdeathsig", "KILL"]),
-        },
+        Wrapper { what: "ends with this process", tool: "setpriv", args: words(&["--pdeathsig", "KILL"]) },
     ]
 }
 
@@ -242,25 +213,12 @@ mod tests {
     #[test]
     fn only_this_machine_unless_allowed() {
         let ok = |url: &str| check_runner_url(url, false);
-        assert_eq!(
-            ok("http://127.0.0.1:8080/"),
-            Ok("http://127.0.0.1:8080".into())
-        );
-        assert_eq!(
-            ok("http://localhost:1/v1/"),
-            Ok("http://localhost:1".into())
-        );
+        assert_eq!(ok("http://127.0.0.1:8080/"), Ok("http://127.0.0.1:8080".into()));
+        assert_eq!(ok("http://localhost:1/v1/"), Ok("http://localhost:1".into()));
         assert_eq!(ok("http://[::1]:1/a/v1"), Ok("http://[::1]:1/a".into()));
         assert_eq!(ok("http://127.8.9.1:2"), Ok("http://127.8.9.1:2".into()));
-        for remote in [
-            "http://10.0.0.2:1",
-            "http://0.0.0.0:1",
-            "https://localhost.example:1",
-        ] {
-            assert!(
-                matches!(ok(remote), Err(UrlError::Remote { .. })),
-                "{remote}"
-            );
+        for remote in ["http://10.0.0.2:1", "http://0.0.0.0:1", "https://localhost.example:1"] {
+            assert!(matches!(ok(remote), Err(UrlError::Remote { .. })), "{remote}");
             assert!(check_runner_url(remote, true).is_ok(), "{remote}");
         }
     }
@@ -268,10 +226,7 @@ mod tests {
     #[test]
     fn odd_addresses_are_refused_and_secrets_not_repeated() {
         for odd in ["", "8080", "ftp://localhost", "file:///etc/passwd"] {
-            assert!(
-                matches!(check_runner_url(odd, true), Err(UrlError::Unusable { .. })),
-                "{odd}"
-            );
+            assert!(matches!(check_runner_url(odd, true), Err(UrlError::Unusable { .. })), "{odd}");
         }
         let error = check_runner_url("http://me:canary@localhost", true);
         assert_eq!(error, Err(UrlError::Credentials));

@@ -188,30 +188,16 @@ impl Supervisor {
     /// # Errors
     /// Only for a spec that can never work (unknown kind, remote address). A program that does not
     /// start is an event and a restart, like one that ends.
-    pub fn start(
-        spec: SupervisorSpec,
-        events: mpsc::Sender<SupervisorEvent>,
-    ) -> Result<Handle, SpawnError> {
+    pub fn start(spec: SupervisorSpec, events: mpsc::Sender<SupervisorEvent>) -> Result<Handle, SpawnError> {
         let runner = runners::open(&spec.kind, &spec.url, spec.options.clone())?;
         let url = spec.url.clone();
-        let status = Status {
-            state: State::Starting,
-            pid: None,
-            restarts: 0,
-            last_exit: None,
-            sandbox: Vec::new(),
-        };
+        let status =
+            Status { state: State::Starting, pid: None, restarts: 0, last_exit: None, sandbox: Vec::new() };
         let (status, receiver) = watch::channel(status);
         let stop = CancellationToken::new();
         let watcher = Watcher::new(spec, Arc::clone(&runner), status, events, stop.clone());
         let task = tokio::spawn(watcher.run());
-        Ok(Handle {
-            status: receiver,
-            stop,
-            task,
-            runner,
-            url,
-        })
+        Ok(Handle { status: receiver, stop, task, runner, url })
     }
 }
 
@@ -239,9 +225,7 @@ impl Handle {
     pub async fn healthy(&self) -> bool {
         let ended = |s: &Status| matches!(s.state, State::Flapping | State::Stopped);
         let mut status = self.status.clone();
-        let seen = status
-            .wait_for(|s| s.state == State::Healthy || ended(s))
-            .await;
+        let seen = status.wait_for(|s| s.state == State::Healthy || ended(s)).await;
         seen.is_ok_and(|s| s.state == State::Healthy)
     }
 
@@ -273,7 +257,5 @@ impl Drop for Handle {
 /// # Errors
 /// No port is free.
 pub fn free_loopback_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-"""Runs llama.cpp's HTTP server from the xllamacpp wheel: loopback only, until SIGTERM or the parent's end."""
+"""Runs llama.cpp's HTTP server from a wheel: on loopback unless told, until SIGTERM or its parent's end."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ import threading
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--slot-context", type=int, default=2048)
@@ -23,7 +24,7 @@ def parameters(asked):
     params = xllamacpp.CommonParams()
     params.model.path = asked.model
     params.model_alias = {asked.alias}
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [asked.host]
     params.port = asked.port
     params.n_parallel = asked.slots
     params.n_ctx = asked.slots * asked.slot_context

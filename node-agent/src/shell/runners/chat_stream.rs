@@ -61,18 +61,12 @@ impl Relay<'_> {
         let deadline = Instant::now() + limit;
         let body = request.outgoing_body();
         let start = self.http.start(request.endpoint.path(), &body);
-        let response = timeout_at(deadline, start)
-            .await
-            .map_err(|_| stalled("an answer", limit))??;
+        let response = timeout_at(deadline, start).await.map_err(|_| stalled("an answer", limit))??;
         if is_event_stream(&response) {
             self.read_stream(response, deadline).await?;
         } else {
-            let reading = self
-                .http
-                .read_body(response, self.http.options.max_body_bytes);
-            let body = timeout_at(deadline, reading)
-                .await
-                .map_err(|_| stalled("an answer", limit))??;
+            let reading = self.http.read_body(response, self.http.options.max_body_bytes);
+            let body = timeout_at(deadline, reading).await.map_err(|_| stalled("an answer", limit))??;
             self.read_whole(&body).await?;
         }
         if let Some(usage) = self.answer.usage {
@@ -95,9 +89,7 @@ impl Relay<'_> {
                 Ok(Ok(Some(bytes))) => {
                     parser
                         .push(&bytes, &mut finished)
-                        .map_err(|_| RunnerError::Protocol {
-                            what: "an event is too large",
-                        })?;
+                        .map_err(|_| RunnerError::Protocol { what: "an event is too large" })?;
                     false
                 }
                 Ok(Ok(None)) => {
@@ -116,11 +108,7 @@ impl Relay<'_> {
                 }
             }
             if ended {
-                return if self.answer.is_complete() {
-                    Ok(())
-                } else {
-                    Err(CUT)
-                };
+                return if self.answer.is_complete() { Ok(()) } else { Err(CUT) };
             }
             if progressed {
                 deadline = Instant::now() + self.http.options.chunk_timeout;
@@ -137,9 +125,8 @@ impl Relay<'_> {
         if data.is_empty() {
             return Ok(false);
         }
-        let event: Value = serde_json::from_slice(data).map_err(|_| RunnerError::Protocol {
-            what: "an event is not JSON",
-        })?;
+        let event: Value = serde_json::from_slice(data)
+            .map_err(|_| RunnerError::Protocol { what: "an event is not JSON" })?;
         for delta in self.answer.take(event)? {
             self.send(RunnerEvent::Delta(delta)).await;
         }
@@ -147,14 +134,11 @@ impl Relay<'_> {
     }
 
     async fn read_whole(&mut self, body: &[u8]) -> Result<(), RunnerError> {
-        let body: Value = serde_json::from_slice(body).map_err(|_| RunnerError::Protocol {
-            what: "an answer is not JSON",
-        })?;
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|_| RunnerError::Protocol { what: "an answer is not JSON" })?;
         let pieces = self.answer.take(body)?;
         if pieces.is_empty() {
-            return Err(RunnerError::Protocol {
-                what: "an answer holds no choice",
-            });
+            return Err(RunnerError::Protocol { what: "an answer holds no choice" });
         }
         for piece in pieces {
             self.send(RunnerEvent::Delta(piece)).await;
@@ -204,19 +188,14 @@ impl Answer {
     /// Takes one JSON object of the answer and returns the choices it carries.
     fn take(&mut self, mut object: Value) -> Result<Vec<Value>, RunnerError> {
         if object.get("error").is_some_and(|error| !error.is_null()) {
-            let status = u64_at(&object, "/error/code")
-                .and_then(|code| u16::try_from(code).ok())
-                .unwrap_or(0);
+            let status =
+                u64_at(&object, "/error/code").and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
             return Err(classify(status, &object, None));
         }
         if let Some(usage) = object.get("usage").filter(|usage| usage.is_object()) {
             self.usage = Some(self.read_usage(usage));
         }
-        let list = if self.endpoint == Endpoint::Embedding {
-            "data"
-        } else {
-            "choices"
-        };
+        let list = if self.endpoint == Endpoint::Embedding { "data" } else { "choices" };
         let mut choices = match object.get_mut(list).map(Value::take) {
             Some(Value::Array(choices)) => choices,
             _ => Vec::new(),
@@ -232,10 +211,7 @@ impl Answer {
     fn tidy_choice(&mut self, choice: &mut Value) {
         message_to_delta(choice);
         if let Some(reason) = choice.get_mut("finish_reason") {
-            let known = reason
-                .as_str()
-                .and_then(standard_finish_reason)
-                .map(str::to_owned);
+            let known = reason.as_str().and_then(standard_finish_reason).map(str::to_owned);
             if let Some(name) = known {
                 *reason = json!(name);
             } else if reason.as_str() == Some("") {

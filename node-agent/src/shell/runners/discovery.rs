@@ -12,12 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The ports looked at unless the operator names others, and who usually sits there.
-pub const USUAL_PORTS: [(u16, &str); 4] = [
-    (11434, "Ollama"),
-    (8080, "llama-server"),
-    (8000, "vLLM"),
-    (1234, "LM Studio"),
-];
+pub const USUAL_PORTS: [(u16, &str); 4] =
+    [(11434, "Ollama"), (8080, "llama-server"), (8000, "vLLM"), (1234, "LM Studio")];
 
 /// A runner that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +45,10 @@ pub fn parse_ports(setting: Option<&str>) -> Result<Vec<u16>, PortError> {
     let Some(setting) = setting else {
         return Ok(USUAL_PORTS.iter().map(|(port, _)| *port).collect());
     };
-    let parts = setting
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
+    let parts = setting.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts
         .map(|part| match part.parse() {
-            Ok(0) | Err(_) => Err(PortError {
-                part: part.to_owned(),
-            }),
+            Ok(0) | Err(_) => Err(PortError { part: part.to_owned() }),
             Ok(port) => Ok(port),
         })
         .collect()
@@ -79,9 +70,7 @@ pub async fn discover(ports: &[u16], options: RunnerOptions) -> Discovery {
         discovery.notes.push(note);
     }
     if ports.is_empty() {
-        discovery
-            .notes
-            .push("No port was looked at, as the settings ask.".into());
+        discovery.notes.push("No port was looked at, as the settings ask.".into());
     }
     discovery
 }
@@ -93,11 +82,8 @@ async fn look(port: u16, options: RunnerOptions) -> (Option<Finding>, String) {
         return (None, format!("Nothing listens on port {port}{usual}."));
     }
     let url = format!("http://127.0.0.1:{port}");
-    let limits = RunnerOptions {
-        connect_timeout: PROBE_TIMEOUT,
-        query_timeout: PROBE_TIMEOUT,
-        ..options.clone()
-    };
+    let limits =
+        RunnerOptions { connect_timeout: PROBE_TIMEOUT, query_timeout: PROBE_TIMEOUT, ..options.clone() };
     let Ok(http) = Http::new(&url, limits.clone()) else {
         return (None, format!("Port {port}{usual} could not be asked."));
     };
@@ -120,21 +106,10 @@ async fn look(port: u16, options: RunnerOptions) -> (Option<Finding>, String) {
             let names: Vec<_> = models.iter().map(|m| format!("{:?}", m.id)).collect();
             format!("Port {port}: {title} with {}.", names.join(", "))
         }
-        Err(error) => format!(
-            "Port {port}: {title}, but no model list ({}).",
-            error.code()
-        ),
+        Err(error) => format!("Port {port}: {title}, but no model list ({}).", error.code()),
     };
     let models = models.unwrap_or_default();
-    (
-        Some(Finding {
-            kind: adapter.kind,
-            title,
-            url,
-            models,
-        }),
-        note,
-    )
+    (Some(Finding { kind: adapter.kind, title, url, models }), note)
 }
 
 fn unrecognised(port: u16, answers: &Answers) -> String {
@@ -145,11 +120,7 @@ fn unrecognised(port: u16, answers: &Answers) -> String {
         Some(RunnerError::Loading) => format!("Port {port} is still loading a model. Try again."),
         Some(RunnerError::Stalled { .. }) => format!("Port {port} is open but did not answer."),
         _ => {
-            let known: Vec<_> = ADAPTERS
-                .iter()
-                .filter(|a| a.kind != "mock")
-                .map(|a| a.title)
-                .collect();
+            let known: Vec<_> = ADAPTERS.iter().filter(|a| a.kind != "mock").map(|a| a.title).collect();
             format!("Port {port} is open but is none of: {}.", known.join(", "))
         }
     }

@@ -29,9 +29,7 @@ pub enum RunnerError {
         n_ctx: u32,
     },
     /// The API key is missing or wrong.
-    #[error(
-        "the runner refused the API key\nhint: set the key of this runner in the configuration"
-    )]
+    #[error("the runner refused the API key\nhint: set the key of this runner in the configuration")]
     Unauthorized,
     /// It has no room now.
     #[error("the runner is overloaded")]
@@ -89,10 +87,7 @@ impl RunnerError {
     pub fn is_runner_fault(&self) -> bool {
         !matches!(
             self,
-            Self::BadRequest { .. }
-                | Self::ContextExceeded { .. }
-                | Self::Unsupported
-                | Self::Cancelled
+            Self::BadRequest { .. } | Self::ContextExceeded { .. } | Self::Unsupported | Self::Cancelled
         )
     }
 }

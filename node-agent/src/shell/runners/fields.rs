@@ -27,10 +27,7 @@ pub(crate) fn text_at(value: &Value, pointer: &str) -> Option<String> {
 
 /// The array at a JSON pointer, or nothing.
 pub(crate) fn array_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Model ids are paths at worst; anything longer is not a name.

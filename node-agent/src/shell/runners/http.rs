@@ -35,14 +35,8 @@ impl Http {
             // Without TLS the system's certificates are not needed, nor have to exist.
             builder = builder.tls_certs_only([]);
         }
-        let client = builder
-            .build()
-            .map_err(|_| OpenError::Client { url: base.clone() })?;
-        Ok(Self {
-            client,
-            base,
-            options,
-        })
+        let client = builder.build().map_err(|_| OpenError::Client { url: base.clone() })?;
+        Ok(Self { client, base, options })
     }
 
     /// A small GET whose answer is JSON.
@@ -76,21 +70,14 @@ impl Http {
         let mut body = Vec::new();
         while let Some(bytes) = response.chunk().await.map_err(|_| CUT)? {
             if body.len() + bytes.len() > max_bytes {
-                return Err(RunnerError::Protocol {
-                    what: "an answer is too large",
-                });
+                return Err(RunnerError::Protocol { what: "an answer is too large" });
             }
             body.extend_from_slice(&bytes);
         }
         Ok(body)
     }
 
-    async fn query(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Vec<u8>, RunnerError> {
+    async fn query(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>, RunnerError> {
         let limit = self.options.query_timeout;
         let exchange = async {
             let response = self.send(method, path, body).await?;
@@ -103,21 +90,12 @@ impl Http {
         }
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Response, RunnerError> {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, RunnerError> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = self
-            .with_key(request)
-            .send()
-            .await
-            .map_err(|_| RunnerError::Unreachable)?;
+        let response = self.with_key(request).send().await.map_err(|_| RunnerError::Unreachable)?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -134,10 +112,8 @@ impl Http {
 
     async fn refusal(&self, response: Response) -> RunnerError {
         let status = response.status();
-        let retry_after_s = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after_s =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let reading = self.read_body(response, ERROR_BODY_BYTES_MAX);
         let body = match timeout(ERROR_BODY_TIMEOUT, reading).await {
             Ok(Ok(bytes)) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
@@ -153,11 +129,8 @@ pub(crate) fn classify(status: u16, body: &Value, retry_after_s: Option<u32>) ->
     let error = body.get("error").filter(|e| e.is_object()).unwrap_or(body);
     let kind = text_at(error, "/type").unwrap_or_default();
     let code = text_at(error, "/code").unwrap_or_default();
-    let message = error
-        .get("message")
-        .or_else(|| body.get("error"))
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let message =
+        error.get("message").or_else(|| body.get("error")).and_then(Value::as_str).unwrap_or_default();
     if let Some(exceeded) = context_exceeded(error, &kind, &code, message) {
         return exceeded;
     }
@@ -178,8 +151,7 @@ pub(crate) fn classify(status: u16, body: &Value, retry_after_s: Option<u32>) ->
 
 fn context_exceeded(error: &Value, kind: &str, code: &str, message: &str) -> Option<RunnerError> {
     let named = kind == "exceed_context_size_error" || code == "context_length_exceeded";
-    let said =
-        message.contains("maximum context length") || message.contains("maximum model length");
+    let said = message.contains("maximum context length") || message.contains("maximum model length");
     if !named && !said {
         return None;
     }
@@ -188,10 +160,7 @@ fn context_exceeded(error: &Value, kind: &str, code: &str, message: &str) -> Opt
         .or_else(|| after(&["maximum context length is ", "maximum model length of "]));
     let n_prompt = u32_at(error, "/n_prompt_tokens")
         .or_else(|| after(&["tokens (", "(length ", "you requested ", "resulted in "]));
-    Some(RunnerError::ContextExceeded {
-        n_prompt: n_prompt.unwrap_or(0),
-        n_ctx: n_ctx.unwrap_or(0),
-    })
+    Some(RunnerError::ContextExceeded { n_prompt: n_prompt.unwrap_or(0), n_ctx: n_ctx.unwrap_or(0) })
 }
 
 fn number_after(message: &str, mark: &str) -> Option<u32> {
@@ -207,9 +176,7 @@ pub(crate) fn stalled(phase: &'static str, waited: Duration) -> RunnerError {
 }
 
 fn parse_json(bytes: &[u8]) -> Result<Value, RunnerError> {
-    serde_json::from_slice(bytes).map_err(|_| RunnerError::Protocol {
-        what: "an answer is not JSON",
-    })
+    serde_json::from_slice(bytes).map_err(|_| RunnerError::Protocol { what: "an answer is not JSON" })
 }
 
 /// rustls asks for one provider per process; a second call, here or elsewhere, is harmless.
@@ -221,9 +188,7 @@ fn install_tls_provider() {
 }
 
 /// The error for a connection that ended inside an answer.
-pub(crate) const CUT: RunnerError = RunnerError::Protocol {
-    what: "the answer was cut short",
-};
+pub(crate) const CUT: RunnerError = RunnerError::Protocol { what: "the answer was cut short" };
 
 /// Error bodies are a few hundred bytes, except where they quote the whole prompt.
 const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
@@ -260,13 +225,8 @@ mod tests {
         assert_eq!(code(501, &Value::Null), "unsupported");
         assert_eq!(code(422, &json!("text")), "bad_request");
         assert_eq!(code(302, &Value::Null), "failed");
-        assert_eq!(
-            code(500, &json!({"error": "llama runner process"})),
-            "failed"
-        );
-        let busy = RunnerError::Overloaded {
-            retry_after_s: Some(7),
-        };
+        assert_eq!(code(500, &json!({"error": "llama runner process"})), "failed");
+        let busy = RunnerError::Overloaded { retry_after_s: Some(7) };
         assert_eq!(classify(429, &Value::Null, Some(7)), busy);
     }
 }

@@ -14,17 +14,11 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADAPTER: Adapter = Adapter {
-    kind: "llama_cpp",
-    title: "llama.cpp server",
-    open,
-    recognises,
-};
+pub(super) const ADAPTER: Adapter =
+    Adapter { kind: "llama_cpp", title: "llama.cpp server", open, recognises };
 
 fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError> {
-    Ok(Arc::new(LlamaCpp {
-        http: Http::new(url, options)?,
-    }))
+    Ok(Arc::new(LlamaCpp { http: Http::new(url, options)? }))
 }
 
 fn recognises(answers: &Answers) -> bool {
@@ -52,19 +46,12 @@ impl LlamaCpp {
     async fn prompt_tokens(&self, request: &InferRequest) -> Option<u32> {
         match request.endpoint {
             Endpoint::Chat => {
-                let counted = self
-                    .http
-                    .post("/v1/chat/completions/input_tokens", &request.body)
-                    .await
-                    .ok()?;
+                let counted =
+                    self.http.post("/v1/chat/completions/input_tokens", &request.body).await.ok()?;
                 u32_at(&counted, "/input_tokens")
             }
             Endpoint::Completion | Endpoint::Embedding => {
-                let field = if request.endpoint == Endpoint::Completion {
-                    "/prompt"
-                } else {
-                    "/input"
-                };
+                let field = if request.endpoint == Endpoint::Completion { "/prompt" } else { "/input" };
                 let text = request.body.pointer(field)?.as_str()?;
                 self.tokenize(text, true).await.ok()?
             }
@@ -76,9 +63,7 @@ impl LlamaCpp {
         match self.http.post("/tokenize", &question).await {
             Ok(answer) => {
                 let tokens = answer.get("tokens").and_then(Value::as_array);
-                let tokens = tokens.ok_or(RunnerError::Protocol {
-                    what: "tokenize gave no tokens",
-                })?;
+                let tokens = tokens.ok_or(RunnerError::Protocol { what: "tokenize gave no tokens" })?;
                 Ok(u32::try_from(tokens.len()).ok())
             }
             Err(RunnerError::Unsupported) => Ok(None),
@@ -92,9 +77,7 @@ impl LlamaCpp {
         match &slots {
             Ok(slots) => {
                 let slots = array_at(slots, "");
-                let busy = slots
-                    .iter()
-                    .filter(|slot| slot["is_processing"] == json!(true));
+                let busy = slots.iter().filter(|slot| slot["is_processing"] == json!(true));
                 load.running = u32::try_from(busy.count()).ok();
                 load.slots = u32::try_from(slots.len()).ok();
             }
@@ -102,9 +85,8 @@ impl LlamaCpp {
             Err(error) => return Err(error.clone()),
         }
         if let Ok(page) = page {
-            load.running = load
-                .running
-                .or(prometheus::count(&page, "llamacpp:requests_processing"));
+            let processing = prometheus::count(&page, "llamacpp:requests_processing");
+            load.running = load.running.or(processing);
             load.waiting = prometheus::count(&page, "llamacpp:requests_deferred");
             load.kv_usage = prometheus::value(&page, "llamacpp:kv_cache_usage_ratio");
             let decodes = prometheus::value(&page, "llamacpp:n_decode_total");
@@ -156,8 +138,7 @@ impl Runner for LlamaCpp {
 fn describe(model: &mut RunnerModel, props: &Value, entry: Option<&Value>) {
     model.slots = u32_at(props, "/total_slots");
     // The model list states the whole cache, /props what one request gets.
-    model.context_tokens =
-        u32_at(props, "/default_generation_settings/n_ctx").or(model.context_tokens);
+    model.context_tokens = u32_at(props, "/default_generation_settings/n_ctx").or(model.context_tokens);
     model.quantization = text_at(props, "/model_ftype")
         .or_else(|| entry.and_then(|entry| text_at(entry, "/meta/ftype")))
         .map(|ftype| quantization(&ftype));

@@ -17,12 +17,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADAPTER: Adapter = Adapter {
-    kind: "mock",
-    title: "the built-in mock",
-    open,
-    recognises: |_: &Answers| false,
-};
+pub(super) const ADAPTER: Adapter =
+    Adapter { kind: "mock", title: "the built-in mock", open, recognises: |_: &Answers| false };
 
 /// How the mock misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,45 +94,27 @@ impl MockRunner {
     async fn speak(&self, request: &InferRequest, events: &Events) -> Result<(), RunnerError> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
-        let slot = self
-            .slots
-            .acquire()
-            .await
-            .map_err(|_| RunnerError::Unreachable)?;
+        let slot = self.slots.acquire().await.map_err(|_| RunnerError::Unreachable)?;
         drop(waiting);
         let mut next = Instant::now() + self.config.prefill_time;
         sleep_until(next).await;
         let prompt_tokens = request.estimate_by_bytes().prompt_tokens;
         if prompt_tokens > self.config.context_tokens {
             let n_ctx = self.config.context_tokens;
-            return Err(RunnerError::ContextExceeded {
-                n_prompt: prompt_tokens,
-                n_ctx,
-            });
+            return Err(RunnerError::ContextExceeded { n_prompt: prompt_tokens, n_ctx });
         }
         if self.config.failure == MockFailure::ErrorBeforeFirstToken {
             return Err(RunnerError::Failed { status: 500 });
         }
         let asked = request.estimate_with(0, false).max_output_tokens / request.choices();
         let words = self.config.tokens.min(asked);
-        let reason = if words < self.config.tokens {
-            "length"
-        } else {
-            "stop"
-        };
+        let reason = if words < self.config.tokens { "length" } else { "stop" };
         for (position, word) in (0..).zip(words_of(&request.body).take(words as usize)) {
             self.fail_at(position).await?;
             next += self.config.token_time;
             sleep_until(next).await;
             self.made.fetch_add(1, Ordering::Relaxed);
-            events
-                .send(Ok(RunnerEvent::Delta(choice(
-                    request.endpoint,
-                    &word,
-                    None,
-                ))))
-                .await
-                .ok();
+            events.send(Ok(RunnerEvent::Delta(choice(request.endpoint, &word, None)))).await.ok();
         }
         let last = choice(request.endpoint, "", Some(reason));
         events.send(Ok(RunnerEvent::Delta(last))).await.ok();
@@ -156,9 +134,7 @@ impl MockRunner {
 
     async fn fail_at(&self, position: u32) -> Result<(), RunnerError> {
         match self.config.failure {
-            MockFailure::ErrorAtToken(at) if at == position => {
-                Err(RunnerError::Failed { status: 500 })
-            }
+            MockFailure::ErrorAtToken(at) if at == position => Err(RunnerError::Failed { status: 500 }),
             MockFailure::HangAtToken(at) if at == position => {
                 sleep_until(Instant::now() + self.chunk_timeout).await;
                 Err(super::http::stalled("the next token", self.chunk_timeout))
@@ -241,9 +217,7 @@ fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError>
     let mut config = MockConfig::default();
     let settings = url.split_once('?').map_or("", |(_, settings)| settings);
     for setting in settings.split('&').filter(|s| !s.is_empty()) {
-        let unknown = || OpenError::MockSetting {
-            setting: setting.to_owned(),
-        };
+        let unknown = || OpenError::MockSetting { setting: setting.to_owned() };
         let (name, value) = setting.split_once('=').ok_or_else(unknown)?;
         let number: u32 = value.parse().map_err(|_| unknown())?;
         match name {
@@ -272,23 +246,12 @@ fn choice(endpoint: Endpoint, word: &str, finish_reason: Option<&str>) -> Value 
 
 /// An endless sequence of words that depends on the prompt alone.
 fn words_of(body: &Value) -> impl Iterator<Item = String> {
-    let prompt = body
-        .get("messages")
-        .or_else(|| body.get("prompt"))
-        .unwrap_or(&Value::Null);
+    let prompt = body.get("messages").or_else(|| body.get("prompt")).unwrap_or(&Value::Null);
     let seed = Sha256::digest(prompt.to_string());
     (0u64..).map(move |position| {
-        let hash = Sha256::new()
-            .chain_update(seed)
-            .chain_update(position.to_le_bytes())
-            .finalize();
+        let hash = Sha256::new().chain_update(seed).chain_update(position.to_le_bytes()).finalize();
         let pick = |at: usize| usize::from(hash.get(at).copied().unwrap_or(0));
-        let syllable = |at| {
-            SYLLABLES
-                .get(pick(at) % SYLLABLES.len())
-                .copied()
-                .unwrap_or("la")
-        };
+        let syllable = |at| SYLLABLES.get(pick(at) % SYLLABLES.len()).copied().unwrap_or("la");
         format!("{}{} ", syllable(0), syllable(1))
     })
 }
@@ -304,6 +267,5 @@ impl Drop for Waiting<'_> {
     }
 }
 
-const SYLLABLES: [&str; 16] = [
-    "ba", "be", "da", "do", "fi", "go", "ka", "ki", "la", "lo", "mi", "na", "po", "ra", "su", "té",
-];
+const SYLLABLES: [&str; 16] =
+    ["ba", "be", "da", "do", "fi", "go", "ka", "ki", "la", "lo", "mi", "na", "po", "ra", "su", "té"];

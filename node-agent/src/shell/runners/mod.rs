@@ -76,26 +76,24 @@ pub trait Runner: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<u32>, RunnerError>>;
 }
 
+/// Makes a runner out of an address and its options.
+type Opener = fn(&str, RunnerOptions) -> Result<Arc<dyn Runner>, OpenError>;
+
 /// What an adapter file registers about itself.
 pub(crate) struct Adapter {
     /// The name used in configuration.
     kind: &'static str,
     /// The name a person knows it by.
     title: &'static str,
-    /// Opens it; the URL was already checked by [`open`].
-    open: fn(&str, RunnerOptions) -> Result<Arc<dyn Runner>, OpenError>,
+    /// Opens it; checks the URL.
+    open: Opener,
     /// Whether what a port answered is this runner. The first adapter that says yes wins.
     recognises: fn(&Answers) -> bool,
 }
 
 /// Every adapter, the most specific first: any of them also looks like a plain OpenAI server.
-const ADAPTERS: &[Adapter] = &[
-    llama_cpp::ADAPTER,
-    ollama::ADAPTER,
-    vllm::ADAPTER,
-    openai::ADAPTER,
-    mock::ADAPTER,
-];
+const ADAPTERS: &[Adapter] =
+    &[llama_cpp::ADAPTER, ollama::ADAPTER, vllm::ADAPTER, openai::ADAPTER, mock::ADAPTER];
 
 /// Opens the runner of that kind at that URL, without talking to it yet.
 ///
@@ -106,10 +104,7 @@ pub fn open(kind: &str, url: &str, options: RunnerOptions) -> Result<Arc<dyn Run
     let adapter = ADAPTERS
         .iter()
         .find(|adapter| adapter.kind == kind)
-        .ok_or_else(|| OpenError::UnknownKind {
-            kind: kind.to_owned(),
-            known: kinds().join(", "),
-        })?;
+        .ok_or_else(|| OpenError::UnknownKind { kind: kind.to_owned(), known: kinds().join(", ") })?;
     (adapter.open)(url, options)
 }
 

@@ -6,31 +6,21 @@
 use super::fields::{array_at, text_at, u32_at, u64_at};
 use super::http::Http;
 use super::{
-    Adapter, Answers, BoxFuture, Estimate, EventStream, InferRequest, OpenError, Runner,
-    RunnerError, RunnerLoad, RunnerModel, RunnerOptions, chat_stream,
+    Adapter, Answers, BoxFuture, Estimate, EventStream, InferRequest, OpenError, Runner, RunnerError,
+    RunnerLoad, RunnerModel, RunnerOptions, chat_stream,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADAPTER: Adapter = Adapter {
-    kind: "ollama",
-    title: "Ollama",
-    open,
-    recognises,
-};
+pub(super) const ADAPTER: Adapter = Adapter { kind: "ollama", title: "Ollama", open, recognises };
 
 fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError> {
-    Ok(Arc::new(Ollama {
-        http: Http::new(url, options)?,
-    }))
+    Ok(Arc::new(Ollama { http: Http::new(url, options)? }))
 }
 
 fn recognises(answers: &Answers) -> bool {
-    answers
-        .ollama_version
-        .as_ref()
-        .is_some_and(|v| v.get("version").is_some_and(Value::is_string))
+    answers.ollama_version.as_ref().is_some_and(|v| v.get("version").is_some_and(Value::is_string))
 }
 
 struct Ollama {
@@ -43,9 +33,7 @@ impl Ollama {
         let tags = tags?;
         let running = running.unwrap_or(Value::Null);
         if !tags.get("models").is_some_and(Value::is_array) {
-            return Err(RunnerError::Protocol {
-                what: "the model list has no models",
-            });
+            return Err(RunnerError::Protocol { what: "the model list has no models" });
         }
         let mut models = Vec::new();
         for tag in array_at(&tags, "/models").iter().take(MODELS_MAX) {
@@ -53,9 +41,8 @@ impl Ollama {
                 continue;
             };
             let shown = self.http.post("/api/show", &json!({"model": id})).await;
-            let loaded = array_at(&running, "/models")
-                .iter()
-                .find(|m| text_at(m, "/name").as_ref() == Some(&id));
+            let loaded =
+                array_at(&running, "/models").iter().find(|m| text_at(m, "/name").as_ref() == Some(&id));
             models.push(describe(id, tag, &shown.unwrap_or(Value::Null), loaded));
         }
         Ok(models)
@@ -85,12 +72,7 @@ impl Runner for Ollama {
 
     /// Ollama tells which models are in memory, but not how many requests it is serving.
     fn load(&self) -> BoxFuture<'_, Result<RunnerLoad, RunnerError>> {
-        Box::pin(async {
-            self.http
-                .get("/api/ps")
-                .await
-                .map(|_| RunnerLoad::default())
-        })
+        Box::pin(async { self.http.get("/api/ps").await.map(|_| RunnerLoad::default()) })
     }
 
     fn count_tokens<'a>(
@@ -130,18 +112,14 @@ fn parameter(shown: &Value, name: &str) -> Option<u32> {
     let lines = shown.get("parameters")?.as_str()?;
     lines.lines().find_map(|line| {
         let mut words = line.split_whitespace();
-        (words.next() == Some(name))
-            .then(|| words.next()?.parse().ok())
-            .flatten()
+        (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
     })
 }
 
 /// The field is named after the architecture: `llama.context_length`.
 fn trained_context(shown: &Value) -> Option<u32> {
     let info = shown.get("model_info")?.as_object()?;
-    let (_, value) = info
-        .iter()
-        .find(|(name, _)| name.ends_with(".context_length"))?;
+    let (_, value) = info.iter().find(|(name, _)| name.ends_with(".context_length"))?;
     u32_at(value, "")
 }
 

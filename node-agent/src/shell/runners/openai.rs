@@ -6,24 +6,18 @@
 use super::fields::{array_at, text_at, u32_at, u64_at};
 use super::http::Http;
 use super::{
-    Adapter, Answers, BoxFuture, Estimate, EventStream, InferRequest, OpenError, Runner,
-    RunnerError, RunnerLoad, RunnerModel, RunnerOptions, chat_stream,
+    Adapter, Answers, BoxFuture, Estimate, EventStream, InferRequest, OpenError, Runner, RunnerError,
+    RunnerLoad, RunnerModel, RunnerOptions, chat_stream,
 };
 use serde_json::Value;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADAPTER: Adapter = Adapter {
-    kind: "openai",
-    title: "an OpenAI-compatible server",
-    open,
-    recognises,
-};
+pub(super) const ADAPTER: Adapter =
+    Adapter { kind: "openai", title: "an OpenAI-compatible server", open, recognises };
 
 fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError> {
-    Ok(Arc::new(OpenAi {
-        http: Http::new(url, options)?,
-    }))
+    Ok(Arc::new(OpenAi { http: Http::new(url, options)? }))
 }
 
 fn recognises(answers: &Answers) -> bool {
@@ -71,9 +65,7 @@ impl Runner for OpenAi {
 /// Reads a `/v1/models` answer; the names of the context field are those seen in the wild.
 pub(super) fn models(answer: &Value) -> Result<Vec<RunnerModel>, RunnerError> {
     if !answer.get("data").is_some_and(Value::is_array) {
-        return Err(RunnerError::Protocol {
-            what: "the model list has no data",
-        });
+        return Err(RunnerError::Protocol { what: "the model list has no data" });
     }
     let context_fields = [
         "/meta/n_ctx",

@@ -68,14 +68,8 @@ mod tests {
 
     #[test]
     fn a_key_is_never_printed() {
-        let options = RunnerOptions {
-            api_key: Some(ApiKey::new("sk-canary\n")),
-            ..Default::default()
-        };
+        let options = RunnerOptions { api_key: Some(ApiKey::new("sk-canary\n")), ..Default::default() };
         assert!(!format!("{options:?}").contains("canary"));
-        assert_eq!(
-            options.api_key.as_ref().map(ApiKey::reveal),
-            Some("sk-canary")
-        );
+        assert_eq!(options.api_key.as_ref().map(ApiKey::reveal), Some("sk-canary"));
     }
 }

@@ -54,12 +54,7 @@ impl std::fmt::Debug for InferRequest {
 impl InferRequest {
     /// A chat request with a body of the caller's.
     pub fn chat(model: impl Into<String>, body: Value, max_output_tokens: u32) -> Self {
-        Self {
-            endpoint: Endpoint::Chat,
-            model: model.into(),
-            body,
-            max_output_tokens,
-        }
+        Self { endpoint: Endpoint::Chat, model: model.into(), body, max_output_tokens }
     }
 
     /// The smallest useful request: one token, to see whether the model still computes.
@@ -115,16 +110,8 @@ impl InferRequest {
     /// An estimate from bytes alone: English has about four bytes a token, most other scripts three.
     pub(crate) fn estimate_by_bytes(&self) -> Estimate {
         let fields = ["messages", "prompt", "input", "tools"];
-        let bytes: usize = fields
-            .iter()
-            .filter_map(|f| self.body.get(*f))
-            .map(text_bytes)
-            .sum();
-        let messages = self
-            .body
-            .get("messages")
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len);
+        let bytes: usize = fields.iter().filter_map(|f| self.body.get(*f)).map(text_bytes).sum();
+        let messages = self.body.get("messages").and_then(Value::as_array).map_or(0, Vec::len);
         let tokens = bytes.div_ceil(3) + TOKENS_PER_MESSAGE * messages + TOKENS_PER_TEMPLATE;
         self.estimate_with(u32::try_from(tokens).unwrap_or(u32::MAX), false)
     }
@@ -136,11 +123,8 @@ impl InferRequest {
             .filter_map(|n| u32::try_from(n).ok())
             .min()
             .unwrap_or(self.max_output_tokens);
-        let per_choice = if self.endpoint == Endpoint::Embedding {
-            0
-        } else {
-            asked.min(self.max_output_tokens)
-        };
+        let per_choice =
+            if self.endpoint == Endpoint::Embedding { 0 } else { asked.min(self.max_output_tokens) };
         Estimate {
             prompt_tokens,
             prompt_is_exact,
@@ -160,12 +144,7 @@ fn text_bytes(value: &Value) -> usize {
 }
 
 /// The names the output limit goes by; `n_predict` is llama.cpp's, `num_predict` Ollama's.
-const OUTPUT_LIMITS: [&str; 4] = [
-    "max_tokens",
-    "max_completion_tokens",
-    "n_predict",
-    "num_predict",
-];
+const OUTPUT_LIMITS: [&str; 4] = ["max_tokens", "max_completion_tokens", "n_predict", "num_predict"];
 /// Role marks and separators around each message in common chat templates.
 const TOKENS_PER_MESSAGE: usize = 4;
 /// A template's own opening, without a default system prompt.
@@ -182,18 +161,13 @@ mod tests {
 
     #[test]
     fn unknown_fields_survive_and_the_node_owns_model_and_streaming() {
-        let body = sent(
-            json!({"model": "x", "top_k": 5, "stream": false, "grammar": "g",
-            "stream_options": {"odd": 1}}),
-        );
+        let body = sent(json!({"model": "x", "top_k": 5, "stream": false, "grammar": "g",
+            "stream_options": {"odd": 1}}));
         assert_eq!(body["top_k"], 5);
         assert_eq!(body["grammar"], "g");
         assert_eq!(body["model"], "m");
         assert_eq!(body["stream"], true);
-        assert_eq!(
-            body["stream_options"],
-            json!({"odd": 1, "include_usage": true})
-        );
+        assert_eq!(body["stream_options"], json!({"odd": 1, "include_usage": true}));
     }
 
     #[test]
@@ -204,10 +178,7 @@ mod tests {
         assert_eq!(sent(json!({"max_tokens": -1}))["max_tokens"], 10);
         assert_eq!(sent(json!({"max_tokens": null}))["max_tokens"], 10);
         let both = sent(json!({"max_completion_tokens": 3, "n_predict": 99}));
-        assert_eq!(
-            (&both["max_completion_tokens"], &both["n_predict"]),
-            (&json!(3), &json!(10))
-        );
+        assert_eq!((&both["max_completion_tokens"], &both["n_predict"]), (&json!(3), &json!(10)));
         assert_eq!(both.get("max_tokens"), None);
     }
 

@@ -18,21 +18,11 @@ pub(crate) struct EventTooLarge;
 
 impl SseParser {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self {
-            max_bytes,
-            line: Vec::new(),
-            data: Vec::new(),
-            has_data: false,
-            after_cr: false,
-        }
+        Self { max_bytes, line: Vec::new(), data: Vec::new(), has_data: false, after_cr: false }
     }
 
     /// Takes the next bytes and appends the data of every event they complete.
-    pub(crate) fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut Vec<Vec<u8>>,
-    ) -> Result<(), EventTooLarge> {
+    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<Vec<u8>>) -> Result<(), EventTooLarge> {
         for byte in bytes {
             // A line ends with \n, \r\n or \r alone.
             let pair = self.after_cr && *byte == b'\n';
@@ -71,8 +61,7 @@ impl SseParser {
             if self.has_data {
                 self.data.push(b'\n');
             }
-            self.data
-                .extend_from_slice(rest.strip_prefix(b" ").unwrap_or(rest));
+            self.data.extend_from_slice(rest.strip_prefix(b" ").unwrap_or(rest));
             self.has_data = true;
         } else if let Some(rest) = line.strip_prefix(b"error:") {
             // Old llama.cpp builds report failures in a field of their own.
@@ -100,25 +89,16 @@ mod tests {
             parser.push(piece, &mut out)?;
         }
         parser.finish(&mut out);
-        Ok(out
-            .into_iter()
-            .map(|e| String::from_utf8_lossy(&e).into_owned())
-            .collect())
+        Ok(out.into_iter().map(|e| String::from_utf8_lossy(&e).into_owned()).collect())
     }
 
     #[test]
     fn lines_end_in_any_of_three_ways_and_anywhere_between_reads() {
         let text = b"\xef\xbb\xbfdata: a\r\n\r\n: ping\n\ndata:b\rdata: c\r\revent: x\ndata: d\n\n";
         let want = ["a", "b\nc", "d"];
-        assert_eq!(
-            parse(&[text], 64).as_deref(),
-            Ok(want.map(String::from).as_slice())
-        );
+        assert_eq!(parse(&[text], 64).as_deref(), Ok(want.map(String::from).as_slice()));
         let bytes: Vec<&[u8]> = text.chunks(1).collect();
-        assert_eq!(
-            parse(&bytes, 64).as_deref(),
-            Ok(want.map(String::from).as_slice())
-        );
+        assert_eq!(parse(&bytes, 64).as_deref(), Ok(want.map(String::from).as_slice()));
     }
 
     #[test]

@@ -13,26 +13,15 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) const ADAPTER: Adapter = Adapter {
-    kind: "vllm",
-    title: "vLLM",
-    open,
-    recognises,
-};
+pub(super) const ADAPTER: Adapter = Adapter { kind: "vllm", title: "vLLM", open, recognises };
 
 fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError> {
-    Ok(Arc::new(Vllm {
-        http: Http::new(url, options)?,
-    }))
+    Ok(Arc::new(Vllm { http: Http::new(url, options)? }))
 }
 
 fn recognises(answers: &Answers) -> bool {
     answers.models_owned_by("vllm")
-        || (answers.lists_models()
-            && answers
-                .version
-                .as_ref()
-                .is_some_and(|v| v.get("version").is_some()))
+        || (answers.lists_models() && answers.version.as_ref().is_some_and(|v| v.get("version").is_some()))
 }
 
 struct Vllm {
@@ -55,9 +44,7 @@ impl Vllm {
         match self.http.post("/tokenize", &question).await {
             Ok(answer) => u32_at(&answer, "/count")
                 .map(Some)
-                .ok_or(RunnerError::Protocol {
-                    what: "tokenize gave no count",
-                }),
+                .ok_or(RunnerError::Protocol { what: "tokenize gave no count" }),
             Err(RunnerError::Unsupported) => Ok(None),
             Err(error) => Err(error),
         }
@@ -71,9 +58,7 @@ impl Vllm {
             Endpoint::Embedding => &["input"],
         };
         for field in wanted {
-            if let (Some(value), Some(fields)) =
-                (request.body.get(*field), question.as_object_mut())
-            {
+            if let (Some(value), Some(fields)) = (request.body.get(*field), question.as_object_mut()) {
                 // Its tokenizer takes texts under one name only.
                 let name = if *field == "input" { "prompt" } else { field };
                 fields.insert(name.into(), value.clone());
@@ -119,8 +104,7 @@ impl Runner for Vllm {
                 slots: None,
                 kv_usage: prometheus::value(&page, "vllm:kv_cache_usage_perc")
                     .or_else(|| prometheus::value(&page, "vllm:gpu_cache_usage_perc")),
-                progress: prometheus::value(&page, "vllm:generation_tokens_total")
-                    .map(|n| n.max(0.0) as u64),
+                progress: prometheus::value(&page, "vllm:generation_tokens_total").map(|n| n.max(0.0) as u64),
             })
         })
     }

@@ -44,30 +44,20 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(policy: RestartPolicy) -> Self {
-        Self {
-            noise: policy.jitter_seed,
-            policy,
-            recent: VecDeque::new(),
-            attempt: 0,
-        }
+        Self { noise: policy.jitter_seed, policy, recent: VecDeque::new(), attempt: 0 }
     }
 
     /// The wait before the next start, or `None` to give up.
     pub(super) fn next(&mut self, now: Instant) -> Option<Duration> {
         let window = self.policy.window;
-        self.recent
-            .retain(|at| now.saturating_duration_since(*at) < window);
+        self.recent.retain(|at| now.saturating_duration_since(*at) < window);
         if self.recent.len() >= self.policy.restarts_max {
             return None;
         }
         self.recent.push_back(now);
         let factor = 1u32.checked_shl(self.attempt).unwrap_or(u32::MAX);
         self.attempt = self.attempt.saturating_add(1).min(31);
-        let wait = self
-            .policy
-            .first
-            .saturating_mul(factor)
-            .min(self.policy.longest);
+        let wait = self.policy.first.saturating_mul(factor).min(self.policy.longest);
         // Between three and five quarters of it.
         Some(wait.saturating_mul(750 + self.noise_below(501)) / 1000)
     }
@@ -103,10 +93,7 @@ mod tests {
         let now = Instant::now();
         for want in [1.0, 2.0, 4.0, 4.0] {
             let wait = backoff.next(now).map_or(0.0, |w| w.as_secs_f64());
-            assert!(
-                (want * 0.75..=want * 1.25).contains(&wait),
-                "{wait} for {want}"
-            );
+            assert!((want * 0.75..=want * 1.25).contains(&wait), "{wait} for {want}");
         }
         assert_eq!(backoff.next(now), None);
         // Old restarts are forgotten, the doubling only after a good run.
@@ -119,10 +106,7 @@ mod tests {
     #[test]
     fn jitter_follows_the_seed() {
         let waits = |jitter_seed| {
-            let mut backoff = Backoff::new(RestartPolicy {
-                jitter_seed,
-                ..Default::default()
-            });
+            let mut backoff = Backoff::new(RestartPolicy { jitter_seed, ..Default::default() });
             let now = Instant::now();
             [backoff.next(now), backoff.next(now)]
         };

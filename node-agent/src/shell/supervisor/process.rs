@@ -33,35 +33,18 @@ pub(super) struct Process {
 impl Process {
     pub(super) async fn spawn(spec: &SupervisorSpec) -> Result<Self, SpawnError> {
         let (command, notes) = {
-            let Sandboxed { command, notes } = sandbox::prepare(
-                &spec.program,
-                &spec.args,
-                &spec.env,
-                &spec.work_dir,
-                &spec.limits,
-            )
-            .map_err(|error| SpawnError::WorkDir {
-                path: spec.work_dir.clone(),
-                error,
-            })?;
+            let Sandboxed { command, notes } =
+                sandbox::prepare(&spec.program, &spec.args, &spec.env, &spec.work_dir, &spec.limits)
+                    .map_err(|error| SpawnError::WorkDir { path: spec.work_dir.clone(), error })?;
             (command, notes)
         };
-        let log = open_log(&spec.log_path).map_err(|error| SpawnError::Log {
-            path: spec.log_path.clone(),
-            error,
-        })?;
-        let (mut child, parent) =
-            spawn_from_lasting_thread(command)
-                .await
-                .map_err(|error| SpawnError::Start {
-                    program: spec.program.clone(),
-                    error,
-                })?;
+        let log = open_log(&spec.log_path)
+            .map_err(|error| SpawnError::Log { path: spec.log_path.clone(), error })?;
+        let (mut child, parent) = spawn_from_lasting_thread(command)
+            .await
+            .map_err(|error| SpawnError::Start { program: spec.program.clone(), error })?;
         let keep_output = Arc::new(AtomicBool::new(true));
-        let log = Arc::new(Mutex::new(Log {
-            file: log,
-            left: LOG_BYTES_MAX,
-        }));
+        let log = Arc::new(Mutex::new(Log { file: log, left: LOG_BYTES_MAX }));
         if let Some(out) = child.stdout.take() {
             tokio::spawn(drain(out, Arc::clone(&log), Arc::clone(&keep_output)));
         }
@@ -69,14 +52,7 @@ impl Process {
             tokio::spawn(drain(err, log, Arc::clone(&keep_output)));
         }
         let pid = child.id().unwrap_or(0);
-        Ok(Self {
-            child,
-            pid,
-            sandbox: notes,
-            keep_output,
-            ended: false,
-            _parent: parent,
-        })
+        Ok(Self { child, pid, sandbox: notes, keep_output, ended: false, _parent: parent })
     }
 
     /// Set to false, its output is thrown away from then on.
@@ -105,10 +81,7 @@ impl Process {
         signal_group(self.pid, "KILL").await;
         let _gone_already = self.child.start_kill();
         let how = self.wait().await;
-        format!(
-            "{how}, {} ms after being asked to stop",
-            patience.as_millis()
-        )
+        format!("{how}, {} ms after being asked to stop", patience.as_millis())
     }
 }
 
@@ -124,20 +97,16 @@ impl Drop for Process {
 
 /// Linux kills a child that asked for it when the *thread* that started it ends, and runtime threads
 /// come and go. So a thread of its own starts the child and stays as long as the handle.
-async fn spawn_from_lasting_thread(
-    mut command: Command,
-) -> std::io::Result<(Child, mpsc::Sender<()>)> {
+async fn spawn_from_lasting_thread(mut command: Command) -> std::io::Result<(Child, mpsc::Sender<()>)> {
     let (stay, stays) = mpsc::channel::<()>();
     let (started, starts) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("runner-parent".into())
-        .spawn(move || {
-            let _inside = runtime.enter();
-            if started.send(command.spawn()).is_ok() {
-                let _handle_dropped = stays.recv();
-            }
-        })?;
+    std::thread::Builder::new().name("runner-parent".into()).spawn(move || {
+        let _inside = runtime.enter();
+        if started.send(command.spawn()).is_ok() {
+            let _handle_dropped = stays.recv();
+        }
+    })?;
     let child = starts.await.map_err(std::io::Error::other)??;
     Ok((child, stay))
 }
@@ -186,11 +155,7 @@ fn open_log(path: &Path) -> std::io::Result<File> {
     if path.exists() {
         std::fs::rename(path, path.with_extension("previous.log"))?;
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     Ok(file)
 }

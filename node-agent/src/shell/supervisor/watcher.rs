@@ -34,15 +34,7 @@ impl Watcher {
         stop: CancellationToken,
     ) -> Self {
         let backoff = Backoff::new(spec.restart.clone());
-        Self {
-            spec,
-            runner,
-            status,
-            events,
-            stop,
-            backoff,
-            last_progress: None,
-        }
+        Self { spec, runner, status, events, stop, backoff, last_progress: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -147,9 +139,7 @@ impl Watcher {
         if let Ok(load) = self.runner.load().await {
             let before = std::mem::replace(&mut self.last_progress, load.progress);
             let busy = load.running.is_some_and(|running| running > 0);
-            let moved = before
-                .zip(load.progress)
-                .is_some_and(|(before, now)| now > before);
+            let moved = before.zip(load.progress).is_some_and(|(before, now)| now > before);
             if busy && moved {
                 return Ok(());
             }
@@ -174,24 +164,16 @@ impl Watcher {
             None => {
                 let listed = self.runner.list_models().await?;
                 let first = listed.into_iter().next();
-                first
-                    .ok_or(RunnerError::Protocol {
-                        what: "it lists no model",
-                    })?
-                    .id
+                first.ok_or(RunnerError::Protocol { what: "it lists no model" })?.id
             }
         };
-        let mut stream = self
-            .runner
-            .infer(InferRequest::canary(model), CancellationToken::new());
+        let mut stream = self.runner.infer(InferRequest::canary(model), CancellationToken::new());
         while let Some(event) = stream.next().await {
             if event? == RunnerEvent::Done {
                 return Ok(());
             }
         }
-        Err(RunnerError::Protocol {
-            what: "the canary's answer did not end",
-        })
+        Err(RunnerError::Protocol { what: "the canary's answer did not end" })
     }
 
     /// Waits before the next start; returns at once if the supervisor is being stopped.
@@ -204,8 +186,7 @@ impl Watcher {
             self.tell(SupervisorEvent::Flapping);
             return self.stop.cancelled().await;
         };
-        self.status
-            .send_modify(|status| status.restarts = status.restarts.saturating_add(1));
+        self.status.send_modify(|status| status.restarts = status.restarts.saturating_add(1));
         self.set(State::BackingOff);
         self.tell(SupervisorEvent::Restarting { after });
         let _stopped_or_waited = timeout(after, self.stop.cancelled()).await;
