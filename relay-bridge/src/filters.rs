@@ -24,7 +24,11 @@ pub fn of_author(kind: u16, author: PublicKey) -> Filter {
 
 /// The same filter with one more tag condition. A letter that is no tag name leaves the filter as it is.
 #[must_use]
-pub fn with_tag<S: Into<String>>(filter: Filter, letter: char, values: impl IntoIterator<Item = S>) -> Filter {
+pub fn with_tag<S: Into<String>>(
+    filter: Filter,
+    letter: char,
+    values: impl IntoIterator<Item = S>,
+) -> Filter {
     match SingleLetterTag::from_char(letter) {
         Ok(tag) => filter.custom_tags(tag, values),
         Err(_) => filter,

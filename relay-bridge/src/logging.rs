@@ -19,7 +19,8 @@ pub fn init(format: LogFormat, default_level: &str) {
     // The Nostr library logs whole messages at debug level: foreign text, and far too much of it.
     let quiet = format!("{default_level},nostr_relay_pool=error,nostr_sdk=error,tungstenite=warn,sled=error");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let outcome = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().try_init(),

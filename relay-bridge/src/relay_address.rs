@@ -123,7 +123,11 @@ pub fn is_public(ip: IpAddr) -> bool {
             let global = first & 0xe000 == 0x2000;
             let documentation = first == 0x2001 && second == 0xdb8;
             let tunnel = first == 0x2002 || (first == 0x2001 && second == 0);
-            if ip.to_ipv4_mapped().is_some() { !mapped } else { global && !documentation && !tunnel && !translated }
+            if ip.to_ipv4_mapped().is_some() {
+                !mapped
+            } else {
+                global && !documentation && !tunnel && !translated
+            }
         }
     }
 }
@@ -146,10 +150,21 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_public() {
-        for ip in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"] {
+        for ip in
+            ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"]
+        {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
         }
-        for ip in ["::1", "::", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "ff02::1"] {
+        for ip in [
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "ff02::1",
+        ] {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
         }
         for ip in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1"] {

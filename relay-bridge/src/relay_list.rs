@@ -117,7 +117,8 @@ pub enum RelayListError {
     },
     /// Nothing names a relay.
     #[error(
-        "no relay is configured\nhint: pass --relay ws://127.0.0.1:7447, set FEDAI_RELAYS, or write relays.toml here or in {user_file}"
+        "no relay is configured\n\
+         hint: pass --relay ws://127.0.0.1:7447, set FEDAI_RELAYS, or write relays.toml here or in {user_file}"
     )]
     Nowhere {
         /// The user's own file.
@@ -127,7 +128,11 @@ pub enum RelayListError {
 
 impl Default for RelayPolicy {
     fn default() -> Self {
-        Self { min_acks: 1, publish_timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(10) }
+        Self {
+            min_acks: 1,
+            publish_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -157,7 +162,8 @@ impl RelayList {
     pub fn from_urls(urls: &[String]) -> Result<Self, RelayListError> {
         let mut relays: Vec<RelayEntry> = Vec::new();
         for url in urls {
-            let address = RelayAddress::parse(url).map_err(|error| RelayListError::Url { url: url.clone(), error })?;
+            let address =
+                RelayAddress::parse(url).map_err(|error| RelayListError::Url { url: url.clone(), error })?;
             if !relays.iter().any(|entry| entry.url == address.url()) {
                 relays.push(RelayEntry::new(&address, RelayRole::ALL));
             }
@@ -172,7 +178,11 @@ impl RelayList {
             RelayListError::Place { file: file_name.to_owned(), line, column, message, hint: hint.to_owned() }
         };
         let raw: RawFile = toml::from_str(text).map_err(|error| {
-            place(error.span(), error.message().to_owned(), "the file relays.toml of the project lists every key")
+            place(
+                error.span(),
+                error.message().to_owned(),
+                "the file relays.toml of the project lists every key",
+            )
         })?;
         if raw.relay.is_empty() {
             return Err(place(None, "names no relay".to_owned(), "add a [[relay]] with url and roles"));
@@ -206,7 +216,8 @@ impl RelayList {
             file: path.display().to_string(),
             message: error.to_string(),
         })?;
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         Self::parse(&text, &name)
     }
 
@@ -219,7 +230,11 @@ impl RelayList {
     /// URLs of the relays with this role.
     #[must_use]
     pub fn urls(&self, role: RelayRole) -> Vec<&str> {
-        self.relays.iter().filter(|entry| entry.roles.contains(&role)).map(|entry| entry.url.as_str()).collect()
+        self.relays
+            .iter()
+            .filter(|entry| entry.roles.contains(&role))
+            .map(|entry| entry.url.as_str())
+            .collect()
     }
 
     fn lookup_in(
@@ -231,8 +246,13 @@ impl RelayList {
         if !flags.is_empty() {
             return Ok((Self::from_urls(flags)?, "--relay".to_owned()));
         }
-        let named: Vec<String> =
-            environment.unwrap_or_default().split(',').map(str::trim).filter(|u| !u.is_empty()).map(Into::into).collect();
+        let named: Vec<String> = environment
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|u| !u.is_empty())
+            .map(Into::into)
+            .collect();
         if !named.is_empty() {
             return Ok((Self::from_urls(&named)?, "FEDAI_RELAYS".to_owned()));
         }
@@ -247,7 +267,8 @@ impl RelayList {
 
 fn user_file() -> PathBuf {
     use etcetera::BaseStrategy;
-    let base = etcetera::choose_base_strategy().map_or_else(|_| PathBuf::from(".config"), |dirs| dirs.config_dir());
+    let base =
+        etcetera::choose_base_strategy().map_or_else(|_| PathBuf::from(".config"), |dirs| dirs.config_dir());
     base.join("fedai").join("relays.toml")
 }
 
@@ -312,10 +333,14 @@ impl Default for RawPolicy {
 
 impl RawRelay {
     fn entry(self) -> Result<RelayEntry, (String, &'static str)> {
-        let address = RelayAddress::parse(self.url.get_ref())
-            .map_err(|error| (format!("relay {:?}: {error}", self.url.get_ref()), "write ws://HOST:PORT or wss://HOST"))?;
+        let address = RelayAddress::parse(self.url.get_ref()).map_err(|error| {
+            (format!("relay {:?}: {error}", self.url.get_ref()), "write ws://HOST:PORT or wss://HOST")
+        })?;
         if self.roles.is_empty() {
-            return Err((format!("relay {} has no role", address.url()), "roles are discovery, control and stream"));
+            return Err((
+                format!("relay {} has no role", address.url()),
+                "roles are discovery, control and stream",
+            ));
         }
         if !self.read && !self.write {
             let hint = "remove the entry, or allow one of the two";
@@ -327,7 +352,10 @@ impl RawRelay {
             return Err((format!("max_event_bytes is {max_event_bytes}"), hint));
         }
         if self.events_per_minute == Some(0) {
-            return Err(("events_per_minute is 0".to_owned(), "leave it out for no limit, or set write = false"));
+            return Err((
+                "events_per_minute is 0".to_owned(),
+                "leave it out for no limit, or set write = false",
+            ));
         }
         Ok(RelayEntry {
             read: self.read,

@@ -50,10 +50,26 @@ fn every_error_names_its_line_and_column() {
     check(&format!("{relay}roles = []\n"), "relays.toml:2:7: ", "no role");
     check(&format!("{relay}roles = [\"stream\"]\nbudget = 3\n"), "relays.toml:4:1: ", "budget");
     check(&format!("{relay}roles = [\"stream\"]\nread = 3\n"), "relays.toml:4:8: ", "bool");
-    check(&format!("{relay}roles = [\"stream\"]\nevents_per_minute = 0\n"), "relays.toml:2:7: ", "events_per_minute");
-    check(&format!("{relay}roles = [\"stream\"]\nmax_event_bytes = 99\n"), "relays.toml:2:7: ", "max_event_bytes");
-    check(&format!("{relay}roles = [\"stream\"]\n{relay}roles = [\"stream\"]\n"), "relays.toml:5:7: ", "twice");
-    check(&format!("{relay}roles = [\"stream\"]\n[policy]\nmin_acks = 0\n"), "relays.toml:5:12: ", "min_acks");
+    check(
+        &format!("{relay}roles = [\"stream\"]\nevents_per_minute = 0\n"),
+        "relays.toml:2:7: ",
+        "events_per_minute",
+    );
+    check(
+        &format!("{relay}roles = [\"stream\"]\nmax_event_bytes = 99\n"),
+        "relays.toml:2:7: ",
+        "max_event_bytes",
+    );
+    check(
+        &format!("{relay}roles = [\"stream\"]\n{relay}roles = [\"stream\"]\n"),
+        "relays.toml:5:7: ",
+        "twice",
+    );
+    check(
+        &format!("{relay}roles = [\"stream\"]\n[policy]\nmin_acks = 0\n"),
+        "relays.toml:5:12: ",
+        "min_acks",
+    );
     check("", "relays.toml:1:1: ", "names no relay");
 }
 
@@ -63,14 +79,18 @@ fn the_nearest_place_wins() {
     let (here, user) = (dir.path().join("relays.toml"), dir.path().join("user.toml"));
     let flag = ["ws://flag:1".to_owned()];
     let source = |flags: &[String], environment| {
-        RelayList::lookup_in(flags, environment, &here, &user).map(|(list, from)| (list.relays[0].url.clone(), from))
+        RelayList::lookup_in(flags, environment, &here, &user)
+            .map(|(list, from)| (list.relays[0].url.clone(), from))
     };
     assert!(source(&[], None).unwrap_err().to_string().contains("hint: pass --relay"));
     std::fs::write(&user, GOOD).unwrap();
     assert_eq!(source(&[], Some(" ")).unwrap().0, "wss://one.example");
     std::fs::write(&here, GOOD.replace("one.example", "two.example")).unwrap();
     assert_eq!(source(&[], None).unwrap().0, "wss://two.example");
-    assert_eq!(source(&[], Some("ws://env:2, ws://more:3")).unwrap(), ("ws://env:2".into(), "FEDAI_RELAYS".into()));
+    assert_eq!(
+        source(&[], Some("ws://env:2, ws://more:3")).unwrap(),
+        ("ws://env:2".into(), "FEDAI_RELAYS".into())
+    );
     assert_eq!(source(&flag, Some("ws://env:2")).unwrap(), ("ws://flag:1".into(), "--relay".into()));
 }
 

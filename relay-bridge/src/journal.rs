@@ -1,0 +1,287 @@
+//! The ground state: an append-only, hash-chained file.
+//!
+//! What [`Journal::append`] has answered is on disk: many appends share one `fdatasync` (group commit). A frame that a
+//! crash cut short at the end is cut off when the journal is opened; any other damage refuses to start, with file and
+//! offset. After one failed write or sync nothing is acknowledged any more until a restart: what the kernel did with
+//! the pages is unknown then.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use fedai_protocol::limits::JOURNAL_RECORD_BYTES_MAX;
+use tokio::sync::oneshot;
+
+use crate::journal_frame::{self as frame, Frame, Hash, MAGIC};
+
+/// File name inside the journal's directory.
+const FILE_NAME: &str = "journal.log";
+/// Appends that wait for the writer, at most; callers beyond that wait for room.
+const WAITING_MAX: usize = 4_096;
+/// Bytes written before a sync, at most, so that the first waiter is not kept for ever.
+const BATCH_BYTES_MAX: usize = 4 * 1_048_576;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Where its frame begins in the file.
+    pub offset: u64,
+    /// What kind of record it is, by the owner's own numbering.
+    pub kind: u8,
+    /// Content.
+    pub payload: Vec<u8>,
+}
+
+/// Why a journal cannot be opened or appended to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The system refused.
+    #[error("{path}: {action}: {error}\n\
+     hint: check free space and permissions of this directory", path = path.display())]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's words.
+        error: Arc<std::io::Error>,
+    },
+    /// The file holds something that no crash leaves.
+    #[error(
+        "{path}: damaged at offset {offset}: {what}\n\
+         hint: nothing was changed; restore a backup, or cut the file at this offset and lose what follows",
+        path = path.display()
+    )]
+    Damaged {
+        /// File.
+        path: PathBuf,
+        /// Byte offset.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The record is too large.
+    #[error("record of {0} bytes is larger than {JOURNAL_RECORD_BYTES_MAX}")]
+    TooLarge(usize),
+    /// An earlier write failed; nothing is acknowledged until a restart.
+    #[error("journal stopped after a failed write: {0}\nhint: restart the process once the disk is well")]
+    Stopped(String),
+}
+
+/// Where the journal's bytes go; tests hand in one that fails.
+pub(crate) trait JournalFile: Send + 'static {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    fn sync(&mut self) -> std::io::Result<()>;
+}
+
+impl JournalFile for File {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// An open journal. Cheap to clone; one thread writes for all clones.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    requests: mpsc::SyncSender<Request>,
+    syncs: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Request {
+    kind: u8,
+    payload: Vec<u8>,
+    reply: oneshot::Sender<Result<u64, JournalError>>,
+}
+
+impl Journal {
+    /// Opens or creates the journal in `dir` and reads all of it.
+    pub fn open(dir: &Path) -> Result<(Self, Vec<JournalEntry>), JournalError> {
+        let path = dir.join(FILE_NAME);
+        create(dir, &path)?;
+        let bytes = std::fs::read(&path).map_err(|error| io(&path, "read", error))?;
+        let (entries, end, hash) = read_all(&path, &bytes)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|error| io(&path, "open", error))?;
+        if end < bytes.len() {
+            let cut = bytes.len().saturating_sub(end);
+            tracing::warn!(file = %path.display(), offset = end, bytes = cut, "cut off an unfinished record");
+            file.set_len(end as u64).map_err(|error| io(&path, "truncate", error))?;
+            file.sync_all().map_err(|error| io(&path, "sync", error))?;
+        }
+        let journal = Self::start(file, path.clone(), end as u64, hash)
+            .map_err(|error| io(&path, "start writer", error))?;
+        Ok((journal, entries))
+    }
+
+    /// Appends a record; it is durable when this resolves. The answer is its offset.
+    pub async fn append(&self, kind: u8, payload: &[u8]) -> Result<u64, JournalError> {
+        let reply = self.request(kind, payload)?;
+        reply.await.unwrap_or_else(|_| Err(stopped("writer ended")))
+    }
+
+    /// [`Journal::append`] for callers outside async code.
+    pub fn append_blocking(&self, kind: u8, payload: &[u8]) -> Result<u64, JournalError> {
+        let reply = self.request(kind, payload)?;
+        reply.blocking_recv().unwrap_or_else(|_| Err(stopped("writer ended")))
+    }
+
+    /// `fdatasync` calls so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the journal in `dir` by these records, atomically. Nobody may have it open.
+    pub fn compact(dir: &Path, keep: impl IntoIterator<Item = (u8, Vec<u8>)>) -> Result<(), JournalError> {
+        let (path, new_path) = (dir.join(FILE_NAME), dir.join("journal.new"));
+        let mut bytes = MAGIC.to_vec();
+        let mut hash = frame::genesis();
+        for (kind, payload) in keep {
+            hash = frame::write(&hash, kind, &payload, &mut bytes);
+        }
+        let mut file = private_file(&new_path, true).map_err(|error| io(&new_path, "create", error))?;
+        file.write_all(&bytes).map_err(|error| io(&new_path, "write", error))?;
+        file.sync_all().map_err(|error| io(&new_path, "sync", error))?;
+        std::fs::rename(&new_path, &path).map_err(|error| io(&path, "replace", error))?;
+        sync_dir(dir)
+    }
+
+    fn request(
+        &self,
+        kind: u8,
+        payload: &[u8],
+    ) -> Result<oneshot::Receiver<Result<u64, JournalError>>, JournalError> {
+        if payload.len() > JOURNAL_RECORD_BYTES_MAX {
+            return Err(JournalError::TooLarge(payload.len()));
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request { kind, payload: payload.to_vec(), reply };
+        self.requests.send(request).map_err(|_| stopped("writer ended"))?;
+        Ok(answer)
+    }
+
+    pub(crate) fn start(
+        file: impl JournalFile,
+        path: PathBuf,
+        end: u64,
+        hash: Hash,
+    ) -> Result<Self, std::io::Error> {
+        let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
+        let syncs = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer { file, path, end, hash, failed: None, syncs: Arc::clone(&syncs) };
+        std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&incoming))?;
+        Ok(Self { requests, syncs })
+    }
+}
+
+struct Writer<F> {
+    file: F,
+    path: PathBuf,
+    end: u64,
+    hash: Hash,
+    failed: Option<JournalError>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl<F: JournalFile> Writer<F> {
+    fn run(&mut self, incoming: &mpsc::Receiver<Request>) {
+        while let Ok(first) = incoming.recv() {
+            let mut batch = vec![first];
+            let mut bytes: usize = 0;
+            while bytes < BATCH_BYTES_MAX {
+                let Ok(next) = incoming.try_recv() else { break };
+                bytes = bytes.saturating_add(next.payload.len());
+                batch.push(next);
+            }
+            self.commit(batch);
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Request>) {
+        let mut bytes = Vec::new();
+        let mut hash = self.hash;
+        let mut replies = Vec::with_capacity(batch.len());
+        for request in batch {
+            let offset = self.end.saturating_add(bytes.len() as u64);
+            hash = frame::write(&hash, request.kind, &request.payload, &mut bytes);
+            replies.push((request.reply, offset));
+        }
+        if self.failed.is_none() {
+            self.failed = self.write(&bytes).err().map(|error| stopped(&error.to_string()));
+        }
+        if self.failed.is_none() {
+            self.hash = hash;
+            self.end = self.end.saturating_add(bytes.len() as u64);
+        }
+        for (reply, offset) in replies {
+            // A caller that stopped waiting has its record on disk all the same.
+            drop(reply.send(self.failed.clone().map_or(Ok(offset), Err)));
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        self.file.append(bytes).map_err(|error| io(&self.path, "append", error))?;
+        self.file.sync().map_err(|error| io(&self.path, "fdatasync", error))?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn read_all(path: &Path, bytes: &[u8]) -> Result<(Vec<JournalEntry>, usize, Hash), JournalError> {
+    let damaged =
+        |offset: usize, what| JournalError::Damaged { path: path.to_owned(), offset: offset as u64, what };
+    if bytes.get(..MAGIC.len()) != Some(MAGIC) {
+        return Err(damaged(0, "not a journal"));
+    }
+    let (mut entries, mut offset, mut previous) = (Vec::new(), MAGIC.len(), frame::genesis());
+    loop {
+        match frame::read(bytes, offset, &previous) {
+            Frame::Whole { kind, payload, hash, end } => {
+                entries.push(JournalEntry { offset: offset as u64, kind, payload: payload.to_vec() });
+                (offset, previous) = (end, hash);
+            }
+            Frame::End | Frame::Torn => return Ok((entries, offset, previous)),
+            Frame::Damaged(what) => return Err(damaged(offset, what)),
+        }
+    }
+}
+
+/// Makes the file with its first bytes in one atomic step, so that a crash leaves either none or a valid one.
+fn create(dir: &Path, path: &Path) -> Result<(), JournalError> {
+    std::fs::create_dir_all(dir).map_err(|error| io(dir, "create directory", error))?;
+    if path.exists() {
+        return Ok(());
+    }
+    Journal::compact(dir, [])?;
+    dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), sync_dir)
+}
+
+fn private_file(path: &Path, truncate: bool) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(truncate);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn sync_dir(dir: &Path) -> Result<(), JournalError> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(|error| io(dir, "sync directory", error))
+}
+
+fn io(path: &Path, action: &'static str, error: std::io::Error) -> JournalError {
+    JournalError::Io { path: path.to_owned(), action, error: Arc::new(error) }
+}
+
+fn stopped(why: &str) -> JournalError {
+    JournalError::Stopped(why.to_owned())
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -1,0 +1,220 @@
+//! What the pool does with everything that relays say. Runs in the connection's own task, so an event reaches its
+//! subscriber over one channel.
+//!
+//! Order of the checks: known subscription, seen before (by a verified id), verified, matching, in time. A copy that
+//! is dropped as seen has an id that was verified before; anything else is verified before it is believed.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, KindClass};
+use fedai_protocol::message::Draft;
+use fedai_protocol::verified_event::{TimeError, VerifyError};
+use fedai_protocol::{SigningKey, VerifiedEvent};
+use nostr::{Event, EventId};
+
+use crate::connection::{Command, ConnectionState, Incoming, IncomingSink};
+use crate::drop_counts::DropReason;
+use crate::entropy::SystemEntropy;
+use crate::lock::{lock, read};
+use crate::pool_link::Link;
+use crate::relay_pool::PoolInner;
+use crate::subscription::SubscriptionState;
+use crate::wall_clock;
+
+/// First wait before a subscription that a relay ended is asked for again; doubles up to a minute.
+const CLOSED_BACKOFF: Duration = Duration::from_millis(500);
+const CLOSED_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Kind of the answer to a challenge (NIP-42).
+const AUTH_KIND: u16 = 22_242;
+
+/// Connects one link's connection with the pool, without keeping the pool alive.
+pub(crate) struct LinkSink {
+    pub(crate) pool: Weak<PoolInner>,
+    pub(crate) link: Arc<Link>,
+}
+
+/// A relay's word on an event.
+#[derive(Clone, Debug)]
+pub(crate) struct Ack {
+    pub(crate) link: usize,
+    pub(crate) accepted: bool,
+    pub(crate) message: String,
+}
+
+impl IncomingSink for LinkSink {
+    fn incoming(&self, message: Incoming) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.incoming(&self.link, message);
+        }
+    }
+}
+
+impl PoolInner {
+    fn incoming(self: &Arc<Self>, link: &Arc<Link>, message: Incoming) {
+        match message {
+            Incoming::Event { subscription, event } => self.event(link, &subscription, *event),
+            Incoming::EndOfStored { subscription } => {
+                if let Some(state) = self.subscription(&subscription) {
+                    state.end_of_stored(link.number);
+                }
+            }
+            Incoming::Closed { subscription, message } => self.closed(link, &subscription, &message),
+            Incoming::Ok { event_id, accepted, message } => {
+                self.acknowledged(link, event_id, accepted, message)
+            }
+            Incoming::State(state, reason) => self.state_changed(link, state, reason),
+            Incoming::Auth(challenge) => answer_challenge(link, &challenge),
+            Incoming::Notice(text) => tracing::debug!(relay = %link.url, notice = ?text, "relay says"),
+            Incoming::Lagged(lost) => self.lagged(link, lost),
+            Incoming::Unreadable { oversize } => {
+                link.dropped.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(relay = %link.url, oversize, "unreadable message");
+                self.drops.count(DropReason::Oversize);
+            }
+            Incoming::RoundTrip(rtt) => link.set_rtt(rtt),
+        }
+    }
+
+    fn event(&self, link: &Link, subscription: &str, event: Event) {
+        link.received.fetch_add(1, Ordering::Relaxed);
+        let outcome = match self.subscription(subscription) {
+            Some(state) => self.admit(&state, event),
+            None => Err(DropReason::NotMatching),
+        };
+        if let Err(reason) = outcome {
+            self.drops.count(reason);
+            if reason != DropReason::Replay {
+                link.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn admit(&self, state: &SubscriptionState, event: Event) -> Result<(), DropReason> {
+        if state.has_seen(&event.id) {
+            return Err(DropReason::Replay);
+        }
+        let event = self.verified(event)?;
+        if !state.matches(&event) {
+            return Err(DropReason::NotMatching);
+        }
+        let now = wall_clock::now_seconds();
+        let in_time = event.check_time(now);
+        if KindClass::of(event.kind()) == KindClass::Ephemeral && event.kind() != EPHEMERAL_GIFT_WRAP {
+            lock(&self.skew).observe(event.author(), event.created_at(), now);
+        }
+        if self.check_time {
+            in_time.map_err(|error| match error {
+                TimeError::Expired => DropReason::Expired,
+                TimeError::Future | TimeError::TooOld => DropReason::Stale,
+            })?;
+        }
+        if state.deliver(event) { Ok(()) } else { Err(DropReason::SlowConsumer) }
+    }
+
+    fn verified(&self, event: Event) -> Result<VerifiedEvent, DropReason> {
+        if let Some(known) = lock(&self.cache).get(&event.id) {
+            return Ok(known);
+        }
+        let event = VerifiedEvent::from_event(event).map_err(|error| match error {
+            VerifyError::TooLarge | VerifyError::TooManyTags => DropReason::Oversize,
+            VerifyError::Json | VerifyError::Id | VerifyError::Signature => DropReason::BadSignature,
+        })?;
+        lock(&self.cache).insert(event.clone());
+        Ok(event)
+    }
+
+    fn acknowledged(&self, link: &Link, event_id: EventId, accepted: bool, message: String) {
+        if !accepted && !lock(&self.skew).observe_refusal(&message, wall_clock::now_seconds()) {
+            tracing::debug!(relay = %link.url, reason = ?message, "event refused");
+        }
+        let waiting = lock(&self.acks).get(&event_id).cloned().unwrap_or_default();
+        if waiting.is_empty() && !accepted {
+            link.dropped.fetch_add(1, Ordering::Relaxed);
+            link.set_error(message.clone());
+        }
+        for waiter in waiting {
+            // A waiter that has gone had enough acknowledgements.
+            drop(waiter.send(Ack { link: link.number, accepted, message: message.clone() }));
+        }
+    }
+
+    fn state_changed(self: &Arc<Self>, link: &Arc<Link>, state: ConnectionState, reason: Option<String>) {
+        match (&state, &reason) {
+            (ConnectionState::Connected, _) => tracing::info!(relay = %link.url, "connected"),
+            (_, Some(reason)) => tracing::debug!(relay = %link.url, ?reason, "not connected"),
+            _ => {}
+        }
+        link.set_state(state, reason);
+        let subscriptions: Vec<Arc<SubscriptionState>> =
+            read(&self.subscriptions).values().cloned().collect();
+        for subscription in subscriptions.iter().filter(|subscription| subscription.is_for(link)) {
+            match state {
+                ConnectionState::Connected => self.request(subscription, link),
+                _ => subscription.disconnected(link.number, wall_clock::now_seconds()),
+            }
+        }
+        self.bump();
+    }
+
+    fn closed(self: &Arc<Self>, link: &Arc<Link>, subscription: &str, message: &str) {
+        let Some(state) = self.subscription(subscription) else { return };
+        let times = state.closed(link.number);
+        tracing::warn!(relay = %link.url, reason = ?message, times, "relay ended a subscription; asking again");
+        link.set_error(format!("subscription ended: {message}"));
+        self.request_later(&state, link, times);
+    }
+
+    fn lagged(self: &Arc<Self>, link: &Arc<Link>, lost: u64) {
+        tracing::warn!(relay = %link.url, lost, "messages were lost inside the library; asking again");
+        link.dropped.fetch_add(lost, Ordering::Relaxed);
+        let subscriptions: Vec<Arc<SubscriptionState>> =
+            read(&self.subscriptions).values().cloned().collect();
+        for subscription in subscriptions.iter().filter(|subscription| subscription.is_for(link)) {
+            subscription.forget_progress(link.number);
+            self.request(subscription, link);
+        }
+    }
+
+    /// Sends a subscription's filters to a relay that is up.
+    pub(crate) fn request(self: &Arc<Self>, subscription: &Arc<SubscriptionState>, link: &Arc<Link>) {
+        if !link.is_connected() {
+            return;
+        }
+        let filters = subscription.begin_request(link.number, wall_clock::now_seconds());
+        let id = subscription.id.clone();
+        let command =
+            if filters.is_empty() { Command::Unsubscribe { id } } else { Command::Subscribe { id, filters } };
+        if let Err(crate::connection::SendError::Full) = link.connection().send(command) {
+            self.request_later(subscription, link, 1);
+        }
+    }
+
+    fn request_later(self: &Arc<Self>, subscription: &Arc<SubscriptionState>, link: &Arc<Link>, times: u32) {
+        let wait = CLOSED_BACKOFF.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1).min(10)));
+        let (pool, link, id) = (Arc::downgrade(self), Arc::downgrade(link), subscription.id.clone());
+        self.runtime.spawn(async move {
+            tokio::time::sleep(wait.min(CLOSED_BACKOFF_MAX)).await;
+            let (Some(pool), Some(link)) = (pool.upgrade(), link.upgrade()) else { return };
+            if let Some(subscription) = pool.subscription(&id) {
+                pool.request(&subscription, &link);
+            }
+        });
+    }
+}
+
+/// Answers with a throwaway key: an identity must not be told to a relay. Without `auth = true` nothing is said.
+fn answer_challenge(link: &Link, challenge: &str) {
+    if !link.auth {
+        return;
+    }
+    let key = SigningKey::generate(&mut SystemEntropy);
+    let tags =
+        vec![vec!["relay".to_owned(), link.url.clone()], vec!["challenge".to_owned(), challenge.to_owned()]];
+    let draft =
+        Draft { kind: AUTH_KIND, tags, content: String::new(), created_at: wall_clock::now_seconds() };
+    if let Err(error) = link.connection().send(Command::Auth(key.sign(draft, &mut SystemEntropy))) {
+        tracing::debug!(relay = %link.url, %error, "challenge not answered");
+    }
+}
