@@ -1,0 +1,111 @@
+//! What the router says of itself and of nodes, and when: a profile with a lease, summaries, ranks. Each is said again
+//! only when it changed or when its lease needs it.
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::router_profile::RouterFee;
+use fedai_protocol::{PublicKey, RouterProfile, TrustAssertion, UnixMicros, UnixSeconds, UsageSummary};
+
+use super::registry::Registry;
+use super::trust::Trust;
+
+/// Least time between two profiles when something changed, in seconds.
+const PROFILE_PAUSE_SECONDS: u64 = 5;
+/// Models that a profile names.
+const PROFILE_MODELS_MAX: usize = 32;
+/// How long a farewell lives, in seconds: long enough to replace the profile, too short to be asked.
+const FAREWELL_SECONDS: u64 = 2;
+
+/// Something to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// The router.
+    Profile(RouterProfile),
+    /// What was counted for a node.
+    Summary(UsageSummary),
+    /// The rank of a node.
+    Assertion(TrustAssertion),
+}
+
+/// The unchanging part of the profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// Name.
+    pub name: String,
+    /// Fee.
+    pub fee: RouterFee,
+    /// Key that requests are sealed to.
+    pub session: PublicKey,
+    /// Relays on which requests are read.
+    pub relays: Vec<String>,
+    /// Software and version.
+    pub software: String,
+    /// Lease, in seconds.
+    pub lease_seconds: u64,
+}
+
+/// What was said, and when.
+#[derive(Clone, Debug)]
+pub struct Announcing {
+    introduction: Introduction,
+    said: Option<(UnixSeconds, u32, Vec<String>)>,
+    ranks: BTreeMap<PublicKey, TrustAssertion>,
+}
+
+impl Announcing {
+    /// Nothing said yet.
+    #[must_use]
+    pub const fn new(introduction: Introduction) -> Self {
+        Self { introduction, said: None, ranks: BTreeMap::new() }
+    }
+
+    /// The profile, when it is due.
+    pub fn profile(&mut self, now: UnixSeconds, registry: &Registry) -> Option<RouterProfile> {
+        let nodes = u32::try_from(registry.live_nodes(now)).unwrap_or(u32::MAX);
+        let models: Vec<String> = registry
+            .fleets(None)
+            .into_iter()
+            .filter(|fleet| fleet.rows().iter().any(|row| row.lease_until > now && row.is_active))
+            .map(|fleet| fleet.model().to_owned())
+            .take(PROFILE_MODELS_MAX)
+            .collect();
+        if let Some((at, said_nodes, said_models)) = &self.said {
+            let age = now.since(*at);
+            let changed = *said_nodes != nodes || *said_models != models;
+            if age < self.introduction.lease_seconds / 3 && !(changed && age >= PROFILE_PAUSE_SECONDS) {
+                return None;
+            }
+        }
+        self.said = Some((now, nodes, models.clone()));
+        Some(self.write(now.plus(self.introduction.lease_seconds), nodes, models))
+    }
+
+    /// The profile that ends the lease.
+    #[must_use]
+    pub fn farewell(&self, now: UnixSeconds) -> RouterProfile {
+        self.write(now.plus(FAREWELL_SECONDS), 0, Vec::new())
+    }
+
+    /// The rank of a node, when it says something new.
+    pub fn rank(&mut self, now: UnixMicros, node: PublicKey, trust: &Trust) -> Option<TrustAssertion> {
+        if trust.receipts() == 0 {
+            return None;
+        }
+        let assertion = TrustAssertion {
+            node,
+            rank: (trust.score(now) * 100.0).round().clamp(0.0, 100.0) as u8,
+            dimensions: trust.dimensions(now),
+            receipts: trust.receipts(),
+        };
+        if self.ranks.get(&node) == Some(&assertion) {
+            return None;
+        }
+        self.ranks.insert(node, assertion);
+        Some(assertion)
+    }
+
+    fn write(&self, expires_at: UnixSeconds, nodes: u32, models: Vec<String>) -> RouterProfile {
+        let Introduction { name, fee, session, relays, software, .. } = self.introduction.clone();
+        RouterProfile { name, fee, session, relays, expires_at, nodes, models, peers: Vec::new(), software }
+    }
+}

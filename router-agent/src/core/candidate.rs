@@ -1,0 +1,246 @@
+//! What the scheduler sees of an offer: everything that a decision needs, flat and ready, so that ten thousand of them
+//! are judged without an allocation or a look-up.
+//!
+//! A [`Fleet`] keeps its candidates sorted by node and offer: the order in which offers arrived never shows.
+
+use std::sync::Arc;
+
+use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::{EventId, Msat, Price, PublicKey, Tokens, UnixMicros, UnixSeconds};
+use serde::{Deserialize, Serialize};
+
+/// The parts of an offer that are looked at for a few candidates only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferFacts {
+    /// Slug of the offer.
+    pub slug: String,
+    /// Exact price.
+    pub price: Price,
+    /// Jobs at once, as the node claims.
+    pub slots: u32,
+    /// Quantization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
+    /// Modalities.
+    pub modalities: Vec<String>,
+    /// Runner features.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Regions of the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+}
+
+impl OfferFacts {
+    /// Most that one job can cost, without a router's fee.
+    #[must_use]
+    pub fn ceiling(&self, input: Tokens, output: Tokens) -> Option<Msat> {
+        self.price.ceiling(input, output)
+    }
+}
+
+/// One offer as the scheduler sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CandidateView {
+    /// Node.
+    pub node: PublicKey,
+    /// Offer.
+    pub offer: EventId,
+    /// The rarely needed parts.
+    #[serde(with = "shared")]
+    pub facts: Arc<OfferFacts>,
+    /// Price per prompt token, in msat.
+    pub input_price: f64,
+    /// Price per output token, in msat.
+    pub output_price: f64,
+    /// Price per request, in msat.
+    pub request_price: f64,
+    /// Context window.
+    pub context_tokens: u64,
+    /// Most output tokens of one job.
+    pub output_tokens_max: u64,
+    /// Payment methods taken, as [`method_bit`]s.
+    pub payment: u8,
+    /// Takes and gives text.
+    pub is_text: bool,
+    /// Says that it takes jobs.
+    pub is_active: bool,
+    /// Takes dispatches of this router.
+    pub takes_router: bool,
+    /// Has no record yet.
+    pub is_new: bool,
+    /// End of the lease.
+    pub lease_until: UnixSeconds,
+    /// Last sign of life.
+    pub heard_at: UnixMicros,
+    /// Jobs that run at once, as far as that is believed.
+    pub slots: f64,
+    /// Jobs that it took before it said busy; 0 when it never did.
+    pub learned_cap: f64,
+    /// Network time to the first token and back, in milliseconds.
+    pub rtt_ms: f64,
+    /// Time per prompt token, in milliseconds.
+    pub prefill_ms: f64,
+    /// Its standard deviation.
+    pub prefill_sd_ms: f64,
+    /// Time per output token, in milliseconds.
+    pub decode_ms: f64,
+    /// Its standard deviation.
+    pub decode_sd_ms: f64,
+    /// 95th percentile of the time to first token; 0 when unknown.
+    pub ttft_p95_ms: u64,
+    /// Jobs of this router that are under way there.
+    pub in_flight: u32,
+    /// When load was announced last; 0 when it never was.
+    pub load_at: UnixMicros,
+    /// Jobs announced, running and queued.
+    pub load_jobs: u32,
+    /// Jobs that this router sent after that announcement.
+    pub sent_since_load: u32,
+    /// Breaker is open until then; 0 when closed.
+    pub breaker_until: UnixMicros,
+    /// A probe of a half-open breaker is under way.
+    pub is_probing: bool,
+    /// Lower bound of the chance that it delivers.
+    pub p_ok: f64,
+    /// Lower bound of trust.
+    pub trust: f64,
+}
+
+/// What is assumed of a node that was never measured: the medians of its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FleetPrior {
+    /// Price per prompt token, in msat.
+    pub input_price: f64,
+    /// Price per output token, in msat.
+    pub output_price: f64,
+    /// Network time, in milliseconds.
+    pub rtt_ms: f64,
+    /// Time per prompt token, in milliseconds.
+    pub prefill_ms: f64,
+    /// Time per output token, in milliseconds.
+    pub decode_ms: f64,
+    /// Slots.
+    pub slots: f64,
+    /// Output tokens of a job.
+    pub output_tokens: f64,
+}
+
+impl Default for FleetPrior {
+    /// A small machine on a home line, until something was measured.
+    fn default() -> Self {
+        Self {
+            input_price: 0.0,
+            output_price: 0.0,
+            rtt_ms: 150.0,
+            prefill_ms: 2.0,
+            decode_ms: 50.0,
+            slots: 1.0,
+            output_tokens: 256.0,
+        }
+    }
+}
+
+/// All offers of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    model: String,
+    prior: FleetPrior,
+    rows: Vec<CandidateView>,
+}
+
+impl Fleet {
+    /// A fleet; sorts the candidates.
+    #[must_use]
+    pub fn new(model: String, prior: FleetPrior, mut rows: Vec<CandidateView>) -> Self {
+        rows.sort_by_key(|row| (row.node, row.offer));
+        Self { model, prior, rows }
+    }
+
+    /// Model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// What is assumed of the unmeasured.
+    #[must_use]
+    pub const fn prior(&self) -> &FleetPrior {
+        &self.prior
+    }
+
+    /// The candidates, sorted by node and offer.
+    #[must_use]
+    pub fn rows(&self) -> &[CandidateView] {
+        &self.rows
+    }
+
+    pub(crate) fn set_prior(&mut self, prior: FleetPrior) {
+        self.prior = prior;
+    }
+
+    pub(crate) fn insert(&mut self, row: CandidateView) {
+        match self.rows.binary_search_by_key(&(row.node, row.offer), |row| (row.node, row.offer)) {
+            Ok(at) => {
+                if let Some(slot) = self.rows.get_mut(at) {
+                    *slot = row;
+                }
+            }
+            Err(at) => self.rows.insert(at, row),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, node: &PublicKey, offer: &EventId) {
+        if let Ok(at) = self.rows.binary_search_by_key(&(*node, *offer), |row| (row.node, row.offer)) {
+            self.rows.remove(at);
+        }
+    }
+
+    /// The candidates of one node. Their key fields must stay as they are.
+    pub(crate) fn of_node_mut(&mut self, node: &PublicKey) -> &mut [CandidateView] {
+        let from = self.rows.partition_point(|row| row.node < *node);
+        let to = self.rows.partition_point(|row| row.node <= *node);
+        self.rows.get_mut(from..to).unwrap_or_default()
+    }
+}
+
+/// The bit of a payment method; none for the unknown one, which is never acceptable.
+#[must_use]
+pub const fn method_bit(method: PaymentMethod) -> u8 {
+    match method {
+        PaymentMethod::Free => 1,
+        PaymentMethod::Ticket => 2,
+        PaymentMethod::Book => 4,
+        PaymentMethod::Bearer => 8,
+        PaymentMethod::Credit => 16,
+        PaymentMethod::Unknown => 0,
+    }
+}
+
+/// The bits of several methods.
+#[must_use]
+pub fn method_bits(methods: &[PaymentMethod]) -> u8 {
+    methods.iter().fold(0, |bits, method| bits | method_bit(*method))
+}
+
+/// serde for the shared part.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::OfferFacts;
+
+    pub(super) fn serialize<S: Serializer>(
+        facts: &Arc<OfferFacts>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        facts.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<OfferFacts>, D::Error> {
+        OfferFacts::deserialize(deserializer).map(Arc::new)
+    }
+}

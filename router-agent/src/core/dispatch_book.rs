@@ -1,0 +1,285 @@
+//! What was dispatched: who may charge what, under which ticket, how often.
+//!
+//! Every receipt that names this router is held against its ticket. A receipt that names a ticket we never made, or
+//! charges more than its ticket allows, is evidence that the node itself has signed. What was forgotten is never taken
+//! for what never was: the book knows since when it remembers everything.
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::limits::ROUTER_OPEN_QUOTES_MAX;
+use fedai_protocol::message::Received;
+use fedai_protocol::{Dispatch, EventId, PublicKey, Receipt, UnixMicros, UnixSeconds};
+
+/// How long after its expiry a ticket is remembered, in seconds: receipts arrive late through relays.
+const REMEMBER_SECONDS: u64 = 6 * 3_600;
+/// Clock difference between router and node that is no evidence, in seconds.
+const SKEW_SECONDS: u64 = 600;
+
+/// A job that is believed to be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight {
+    /// Where.
+    pub node: PublicKey,
+    /// Not believed any more after this.
+    pub until: UnixMicros,
+    /// It was expected to wait in a queue.
+    pub queued: bool,
+}
+
+/// One ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The dispatch.
+    pub dispatch: Dispatch,
+    /// Receipts charged under it, with what each was charged by.
+    pub receipts: BTreeMap<EventId, PublicKey>,
+    /// The job under way.
+    pub flight: Option<Flight>,
+    /// Its first job was expected to wait in a queue.
+    pub queued: bool,
+    /// True when its client has said that its first node did not serve.
+    pub failure_reported: bool,
+}
+
+/// What is wrong with a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    /// The ticket was never made by this router.
+    UnknownDispatch,
+    /// The ticket does not name this node.
+    ForeignNode,
+    /// Another offer or model than the ticket names.
+    OtherOffer,
+    /// Charges more than the ticket allows.
+    Overcharge,
+    /// Counts more tokens than the ticket allows.
+    TooManyTokens,
+    /// More receipts than the ticket has uses.
+    UsedUp,
+    /// Done after the ticket had expired.
+    AfterExpiry,
+}
+
+impl Breach {
+    /// Stable code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownDispatch => "unknown_dispatch",
+            Self::ForeignNode => "foreign_node",
+            Self::OtherOffer => "other_offer",
+            Self::Overcharge => "overcharge",
+            Self::TooManyTokens => "too_many_tokens",
+            Self::UsedUp => "ticket_used_up",
+            Self::AfterExpiry => "after_expiry",
+        }
+    }
+}
+
+/// How a receipt stands to the tickets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is within its ticket.
+    Good,
+    /// Known already.
+    Known,
+    /// Its ticket may have been forgotten: counts for nothing, proves nothing.
+    Forgotten,
+    /// It breaks its ticket.
+    Breach(Breach),
+}
+
+/// All tickets.
+#[derive(Clone, Debug, Default)]
+pub struct DispatchBook {
+    tickets: BTreeMap<EventId, Ticket>,
+    by_expiry: BTreeMap<(UnixSeconds, EventId), ()>,
+    by_client: BTreeMap<(PublicKey, EventId), ()>,
+    reserved: BTreeMap<EventId, (String, Flight)>,
+    complete_since: UnixSeconds,
+}
+
+impl DispatchBook {
+    /// A book that knows of nothing before `since`.
+    #[must_use]
+    pub fn new(since: UnixSeconds) -> Self {
+        Self { complete_since: since, ..Self::default() }
+    }
+
+    /// Marks a job as under way before its ticket is signed.
+    pub fn reserve(&mut self, request: EventId, model: String, flight: Flight) {
+        self.reserved.insert(request, (model, flight));
+    }
+
+    /// Takes a signed ticket. `flight` is used where nothing was reserved (after a restart).
+    pub fn dispatched(&mut self, dispatch: Received<Dispatch>, flight: Option<Flight>) -> bool {
+        let Received { message, id, .. } = dispatch;
+        if self.tickets.contains_key(&id) {
+            return false;
+        }
+        while self.tickets.len() >= ROUTER_OPEN_QUOTES_MAX {
+            let Some(((_, oldest), ())) = self.by_expiry.pop_first() else { break };
+            self.forget(&oldest);
+        }
+        let flight = self.reserved.remove(&message.request).map(|(_, flight)| flight).or(flight);
+        self.by_expiry.insert((message.expires_at, id), ());
+        self.by_client.insert((message.client, id), ());
+        let ticket = Ticket {
+            dispatch: message,
+            receipts: BTreeMap::new(),
+            queued: flight.is_some_and(|flight| flight.queued),
+            flight,
+            failure_reported: false,
+        };
+        self.tickets.insert(id, ticket);
+        true
+    }
+
+    /// Holds a receipt against its ticket and counts it there.
+    pub fn charge(&mut self, receipt: &Received<Receipt>) -> Standing {
+        let message = &receipt.message;
+        let Some(ticket) = self.tickets.get_mut(&message.dispatch) else {
+            let is_remembered = receipt.created_at > self.complete_since.plus(SKEW_SECONDS);
+            return if is_remembered {
+                Standing::Breach(Breach::UnknownDispatch)
+            } else {
+                Standing::Forgotten
+            };
+        };
+        if ticket.receipts.contains_key(&receipt.id) {
+            return Standing::Known;
+        }
+        let dispatch = &ticket.dispatch;
+        let Some(named) = dispatch.nodes.iter().find(|node| node.node == receipt.author) else {
+            return Standing::Breach(Breach::ForeignNode);
+        };
+        let usage = &message.usage;
+        let breach = if named.offer != message.offer || dispatch.model != message.model {
+            Some(Breach::OtherOffer)
+        } else if message.amount > named.max_cost {
+            Some(Breach::Overcharge)
+        } else if usage.input_tokens.get() > input_tokens_max(dispatch)
+            || usage.output_tokens > dispatch.max_output_tokens
+        {
+            Some(Breach::TooManyTokens)
+        } else if ticket.receipts.len() >= usize::from(dispatch.uses) {
+            Some(Breach::UsedUp)
+        } else if receipt.created_at > dispatch.expires_at.plus(SKEW_SECONDS + message.wall_ms / 1_000) {
+            Some(Breach::AfterExpiry)
+        } else {
+            None
+        };
+        if let Some(breach) = breach {
+            return Standing::Breach(breach);
+        }
+        ticket.receipts.insert(receipt.id, receipt.author);
+        Standing::Good
+    }
+
+    /// Ends the job under way of a ticket.
+    pub fn land(&mut self, dispatch: &EventId) -> Option<(String, Flight)> {
+        let ticket = self.tickets.get_mut(dispatch)?;
+        let flight = ticket.flight.take()?;
+        Some((ticket.dispatch.model.clone(), flight))
+    }
+
+    /// A ticket.
+    #[must_use]
+    pub fn ticket(&self, dispatch: &EventId) -> Option<&Ticket> {
+        self.tickets.get(dispatch)
+    }
+
+    /// The open tickets of `client` that name `node` first, are not served, and whose failure was not reported yet:
+    /// each is reported once.
+    pub fn report_failure(&mut self, client: &PublicKey, node: &PublicKey, now: UnixSeconds) -> Vec<EventId> {
+        let of_client = self.by_client.range((*client, EventId::all_zeros())..);
+        let open: Vec<EventId> =
+            of_client.take_while(|((key, _), ())| key == client).map(|((_, id), ())| *id).collect();
+        let mut reported = Vec::new();
+        for id in open {
+            let Some(ticket) = self.tickets.get_mut(&id) else { continue };
+            let first = ticket.dispatch.nodes.first().is_some_and(|first| first.node == *node);
+            let unserved = !ticket.receipts.values().any(|by| by == node);
+            if ticket.dispatch.expires_at >= now && first && unserved && !ticket.failure_reported {
+                ticket.failure_reported = true;
+                reported.push(id);
+            }
+        }
+        reported
+    }
+
+    /// A receipt came from a fallback: the first node, when it has no receipt itself and its failure is news.
+    pub fn passed_over(&mut self, dispatch: &EventId, by: &PublicKey) -> Option<PublicKey> {
+        let ticket = self.tickets.get_mut(dispatch)?;
+        let first = ticket.dispatch.nodes.first()?.node;
+        let unserved = first != *by && !ticket.receipts.values().any(|by| *by == first);
+        if !unserved || ticket.failure_reported {
+            return None;
+        }
+        ticket.failure_reported = true;
+        Some(first)
+    }
+
+    /// Ends what is not believed any more, forgets what is long over. Returns the flights that ended.
+    pub fn expire(&mut self, now: UnixMicros) -> Vec<(String, Flight)> {
+        let mut ended: Vec<(String, Flight)> = Vec::new();
+        let lost = |flight: &Flight| flight.until <= now;
+        for ticket in self.tickets.values_mut() {
+            if ticket.flight.as_ref().is_some_and(lost) {
+                ended.extend(ticket.flight.take().map(|flight| (ticket.dispatch.model.clone(), flight)));
+            }
+        }
+        self.reserved.retain(|_, (model, flight)| {
+            let stays = !lost(flight);
+            if !stays {
+                ended.push((model.clone(), *flight));
+            }
+            stays
+        });
+        self.forget_old(now.seconds());
+        ended
+    }
+
+    /// Forgets what is long over: the same tickets at the same time, whoever asks.
+    pub fn forget_old(&mut self, now: UnixSeconds) {
+        let before = now.minus(REMEMBER_SECONDS);
+        while let Some(((expires_at, id), ())) = self.by_expiry.first_key_value() {
+            if *expires_at >= before {
+                break;
+            }
+            let id = *id;
+            self.by_expiry.pop_first();
+            self.forget(&id);
+        }
+    }
+
+    /// Number of tickets remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// True when no ticket is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// Every ticket, by id.
+    pub fn tickets(&self) -> impl Iterator<Item = (&EventId, &Ticket)> {
+        self.tickets.iter()
+    }
+
+    fn forget(&mut self, id: &EventId) {
+        if let Some(ticket) = self.tickets.remove(id) {
+            self.by_client.remove(&(ticket.dispatch.client, *id));
+            self.complete_since = self.complete_since.max(ticket.dispatch.expires_at);
+        }
+    }
+}
+
+/// Prompts are sized by their clients without the model's tokenizer and template: a count may come out higher than
+/// asked for, without a lie. The amount stays bounded by the ticket whatever is counted.
+fn input_tokens_max(dispatch: &Dispatch) -> u64 {
+    dispatch.max_input_tokens.get().saturating_mul(2).saturating_add(1_024)
+}

@@ -1,0 +1,237 @@
+//! What receipts and acknowledgements teach the router: sums, trust, speeds, breakers. Only the word of the client that
+//! a receipt names, under a ticket of ours, has weight.
+
+use fedai_protocol::message::{ParseError, Received};
+use fedai_protocol::receipt::Outcome;
+use fedai_protocol::receipt_ack::AckVerdict;
+use fedai_protocol::{EventId, PublicKey, QuoteRequest, Receipt, ReceiptAck, UnixMicros, UnixSeconds};
+use rand_core::RngCore;
+
+use super::dispatch_book::{Breach, DispatchBook, Flight, Standing};
+use super::node_view::Observation;
+use super::receipt_chain::Linked;
+use super::receipt_ledger::AckEffect;
+use super::trust::Dimension;
+use super::{Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, RouterCore, count};
+
+/// An acknowledgement with its embedded receipt read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AckHeard {
+    /// Id of the acknowledgement.
+    pub id: EventId,
+    /// Who says it.
+    pub author: PublicKey,
+    /// The receipt.
+    pub receipt: Received<Receipt>,
+    /// What is said.
+    pub verdict: AckVerdict,
+    /// Time to first token as the client saw it.
+    pub observed_ttft_ms: Option<u64>,
+    /// Total time as the client saw it.
+    pub observed_total_ms: Option<u64>,
+}
+
+impl AckHeard {
+    /// Reads the embedded receipt.
+    pub fn read(ack: Received<ReceiptAck>) -> Result<Self, ParseError> {
+        let receipt = ack.message.read_receipt()?;
+        let ReceiptAck { verdict, observed_ttft_ms, observed_total_ms, .. } = ack.message;
+        Ok(Self { id: ack.id, author: ack.author, receipt, verdict, observed_ttft_ms, observed_total_ms })
+    }
+}
+
+impl RouterCore {
+    pub(super) fn receipt(&mut self, now: UnixMicros, receipt: &Received<Receipt>, out: &mut Vec<Action>) {
+        if self.take_receipt(now, receipt, out) {
+            out.push(Action::Journal { kind: JournalKind::Receipt, id: receipt.id });
+        }
+    }
+
+    /// Takes a receipt; true when it has to be in the journal.
+    fn take_receipt(&mut self, now: UnixMicros, receipt: &Received<Receipt>, out: &mut Vec<Action>) -> bool {
+        let Linked::New { shows_fork } = self.ledger.link(receipt) else { return false };
+        if shows_fork && !self.restoring {
+            self.fork(now, receipt);
+            out.push(Action::Journal { kind: JournalKind::Fork, id: receipt.id });
+            out.push(evidence(receipt, "chain_fork"));
+        }
+        if receipt.message.router != self.terms.identity {
+            self.ledger.foreign(receipt.author);
+            return false;
+        }
+        self.book.forget_old(now.seconds());
+        match self.book.charge(receipt) {
+            Standing::Good => {
+                self.charged(now, receipt, out);
+                true
+            }
+            Standing::Known => false,
+            Standing::Forgotten => {
+                out.push(count("fed_router_receipts_total", "forgotten"));
+                false
+            }
+            Standing::Breach(breach) => {
+                self.ledger.breach(receipt.author);
+                let about = match breach {
+                    Breach::TooManyTokens => Dimension::Metering,
+                    _ => Dimension::Price,
+                };
+                self.trust.entry(receipt.author).or_default().proven(now, about);
+                out.push(evidence(receipt, breach.as_str()));
+                out.push(count("fed_router_receipt_disagreements_total", breach.as_str()));
+                true
+            }
+        }
+    }
+
+    /// A receipt within its ticket.
+    fn charged(&mut self, now: UnixMicros, receipt: &Received<Receipt>, out: &mut Vec<Action>) {
+        let (node, message) = (receipt.author, &receipt.message);
+        self.ledger.count(now.seconds(), receipt);
+        out.push(count("fed_router_receipts_total", "counted"));
+        if let Some(first) = self.book.passed_over(&message.dispatch, &node) {
+            out.push(count("fed_router_failovers_total", "fallback_served"));
+            self.failed(now, &first, &message.model);
+        }
+        if let Some((model, flight)) = self.book.land(&message.dispatch) {
+            self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+        }
+        if message.outcome == Outcome::Complete {
+            self.registry.output_length(now, &message.model, message.usage.output_tokens.get());
+            self.result(now, &node, &message.model, true);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, now: UnixMicros, ack: &AckHeard, out: &mut Vec<Action>) {
+        let queued = self.book.ticket(&ack.receipt.message.dispatch).is_some_and(|ticket| ticket.queued);
+        let is_news = self.take_receipt(now, &ack.receipt, out);
+        let receipt = &ack.receipt.message;
+        let is_ours = self
+            .book
+            .ticket(&receipt.dispatch)
+            .is_some_and(|ticket| ticket.receipts.contains_key(&ack.receipt.id));
+        let effect = if ack.author == receipt.client && is_ours {
+            let disputed = matches!(ack.verdict, AckVerdict::Disputed(_));
+            self.ledger.acknowledge(&ack.receipt, disputed, ack.observed_ttft_ms)
+        } else {
+            out.push(count("fed_router_acks_total", "without_weight"));
+            AckEffect::Unknown
+        };
+        let has_weight = matches!(effect, AckEffect::First | AckEffect::TurnedDispute);
+        if has_weight {
+            self.learn_from(now, ack, queued, out);
+        }
+        if is_news || has_weight {
+            out.push(Action::Journal { kind: JournalKind::Ack, id: ack.id });
+        }
+    }
+
+    fn learn_from(&mut self, now: UnixMicros, ack: &AckHeard, queued: bool, out: &mut Vec<Action>) {
+        let (node, receipt) = (ack.receipt.author, &ack.receipt.message);
+        let trust = self.trust.entry(node).or_default();
+        match &ack.verdict {
+            AckVerdict::Accepted => {
+                trust.accepted(now, receipt.amount, receipt.outcome == Outcome::Complete);
+                out.push(count("fed_router_acks_total", "accepted"));
+            }
+            AckVerdict::Disputed(code) => {
+                let about = Dimension::of_dispute(code);
+                trust.disputed(now, receipt.amount, about);
+                out.push(count("fed_router_acks_total", "disputed"));
+                out.push(count("fed_router_receipt_disagreements_total", "client_dispute"));
+                if about == Dimension::Delivery {
+                    self.result(now, &node, &receipt.model, false);
+                }
+            }
+        }
+        let trust = self.trust_of(&node);
+        let (ttft, total) = (ack.observed_ttft_ms, ack.observed_total_ms);
+        self.registry.learn(now, &node, &receipt.model, &trust, |view| {
+            if let (Some(ttft_ms), Some(total_ms)) = (ttft, total) {
+                let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
+                view.observe(now, &Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued });
+            }
+        });
+    }
+
+    /// A client that asks again without the node it was sent to says that the node did not serve. Each ticket says that
+    /// once. A node that announced to be full was busy, not broken.
+    pub(super) fn note_failures(
+        &mut self,
+        now: UnixMicros,
+        request: &Received<QuoteRequest>,
+        out: &mut Vec<Action>,
+    ) {
+        for node in &request.message.constraints.not_nodes {
+            for dispatch in self.book.report_failure(&request.author, node, now.seconds()) {
+                let Some((model, flight)) = self.book.land(&dispatch) else { continue };
+                self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+                out.push(count("fed_router_failovers_total", "asked_again"));
+                self.failed(now, node, &model);
+            }
+        }
+    }
+
+    fn failed(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
+        let is_full =
+            self.registry.view(node, model).is_some_and(|view| view.is_full(now, &self.terms.policy));
+        if is_full {
+            self.registry.touch(now, node, model, |view| {
+                let in_flight = view.in_flight();
+                view.cap.busy(in_flight);
+            });
+        } else {
+            self.result(now, node, model, false);
+        }
+    }
+
+    fn result(&mut self, now: UnixMicros, node: &PublicKey, model: &str, ok: bool) {
+        let may_open = self.registry.may_eject(now, model);
+        let jitter = f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
+        self.registry.touch(now, node, model, |view| {
+            view.breaker.record(now, ok, jitter, may_open);
+            if ok {
+                view.cap.success();
+            }
+        });
+    }
+
+    fn fork(&mut self, now: UnixMicros, receipt: &Received<Receipt>) {
+        self.trust.entry(receipt.author).or_default().proven(now, Dimension::Metering);
+    }
+
+    /// Replays the journal: every record at the time it was acted on first, nothing said aloud.
+    pub(super) fn restore(&mut self, now: UnixMicros, since: UnixSeconds, records: Vec<Restored>) {
+        self.book = DispatchBook::new(since);
+        self.restoring = true;
+        let mut unsaid = Vec::new();
+        for Restored { at, record } in records {
+            match record {
+                RestoredRecord::Dispatch(dispatch) => {
+                    let until = dispatch.created_at.plus(FLIGHT_SECONDS_MAX).micros();
+                    let first = dispatch.message.nodes.first().filter(|_| until > now);
+                    let flight = first.map(|first| Flight { node: first.node, until, queued: false });
+                    let model = dispatch.message.model.clone();
+                    if self.book.dispatched(dispatch, flight)
+                        && let Some(flight) = flight
+                    {
+                        self.registry.learn(now, &flight.node, &model, &super::Trust::default(), |view| {
+                            view.sent(now);
+                        });
+                    }
+                    self.book.forget_old(at.seconds());
+                }
+                RestoredRecord::Receipt(receipt) => self.receipt(at, &receipt, &mut unsaid),
+                RestoredRecord::Acknowledged(ack) => self.acknowledged(at, &ack, &mut unsaid),
+                RestoredRecord::Fork(receipt) => self.fork(at, &receipt),
+            }
+            unsaid.clear();
+        }
+        self.restoring = false;
+        self.book.expire(now);
+    }
+}
+
+fn evidence(receipt: &Received<Receipt>, code: &'static str) -> Action {
+    Action::Evidence { node: receipt.author, code, receipt: receipt.id }
+}

@@ -1,0 +1,152 @@
+//! The story of a decision, from what the decision itself used: nothing is computed for show.
+//!
+//! The full record stays with the router; [`travelling`] cuts it to what fits a quote. The digest that a quote names is
+//! the digest of the record that travels in it, so that the client can check it.
+
+use fedai_protocol::decision_record::{Candidate, DecisionRecord, Terms, Verdict};
+use fedai_protocol::limits::DECISION_CANDIDATES_MAX;
+use fedai_protocol::{Msat, UnixMicros};
+
+use super::candidate::Fleet;
+use super::filter::FilterCode;
+use super::prediction::Prediction;
+use super::scheduler::{Asked, Drawn, STRATEGY, Scratch};
+
+/// What a record is written from, beside the candidates.
+pub(crate) struct Story<'a> {
+    pub(crate) now: UnixMicros,
+    pub(crate) seed: u64,
+    pub(crate) asked: &'a Asked<'a>,
+    pub(crate) relaxed: &'a [FilterCode],
+    pub(crate) ceiling: Msat,
+    pub(crate) drawn: &'a Drawn,
+}
+
+impl Story<'_> {
+    /// The full record: the best candidates and everybody who was drawn, best first, then rejected ones.
+    pub(crate) fn record(
+        &self,
+        fleets: &[&Fleet],
+        predictions: &[Prediction<'_>],
+        scratch: &Scratch,
+    ) -> DecisionRecord {
+        let eligible = scratch.eligible();
+        let mut kept: Vec<usize> = scratch.best().to_vec();
+        kept.push(self.drawn.chosen);
+        kept.extend(self.drawn.other);
+        kept.extend(&self.drawn.fallbacks);
+        let utility = |at: &usize| eligible.get(*at).map_or(f64::MAX, |c| c.utility);
+        kept.sort_by(|a, b| utility(a).total_cmp(&utility(b)).then(a.cmp(b)));
+        kept.dedup();
+        let weights: f64 = eligible.iter().map(|candidate| candidate.weight).sum();
+        let mut candidates: Vec<Candidate> =
+            kept.iter().filter_map(|at| self.eligible(*at, weights, fleets, predictions, scratch)).collect();
+        candidates.extend(scratch.rejected().iter().filter_map(|(fleet, row, code)| {
+            let row = fleets.get(*fleet)?.rows().get(*row)?;
+            Some(Candidate {
+                node: row.node,
+                offer: row.offer,
+                verdict: Verdict::Filtered,
+                code: Some(code.as_str().to_owned()),
+                terms: None,
+            })
+        }));
+        let best = scratch.best().first().map_or(0.0, &utility_or_zero(eligible));
+        let chosen = utility_or_zero(eligible)(&self.drawn.chosen);
+        let considered: usize = fleets.iter().map(|fleet| fleet.rows().len()).sum();
+        DecisionRecord {
+            request: self.asked.id,
+            at: self.now,
+            mode: self.asked.request.mode,
+            strategy: STRATEGY.to_owned(),
+            seed: self.seed,
+            candidates,
+            considered: u32::try_from(considered).unwrap_or(u32::MAX),
+            relaxed: self.relaxed.iter().map(|code| code.as_str().to_owned()).collect(),
+            regret_msat: rounded((chosen - best).max(0.0)),
+            ceiling: self.ceiling,
+        }
+    }
+
+    fn eligible(
+        &self,
+        at: usize,
+        weights: f64,
+        fleets: &[&Fleet],
+        predictions: &[Prediction<'_>],
+        scratch: &Scratch,
+    ) -> Option<Candidate> {
+        let candidate = scratch.eligible().get(at)?;
+        let row = fleets.get(candidate.fleet)?.rows().get(candidate.row)?;
+        let prediction = predictions.get(candidate.fleet)?;
+        let verdict = if at == self.drawn.chosen {
+            Verdict::Chosen
+        } else if self.drawn.fallbacks.contains(&at) {
+            Verdict::Fallback
+        } else if self.drawn.other == Some(at) {
+            Verdict::Drawn
+        } else {
+            Verdict::NotDrawn
+        };
+        let mut terms = prediction.terms(row, prediction.jobs(row));
+        terms.share = candidate.weight / weights.max(1e-300);
+        terms.load_age_ms = prediction.load_age_ms(row);
+        Some(Candidate {
+            node: row.node,
+            offer: row.offer,
+            verdict,
+            code: None,
+            terms: Some(rounded_terms(terms)),
+        })
+    }
+}
+
+/// The record as it travels: everybody who was drawn stays, then the best, and room for some of the rejected.
+#[must_use]
+pub fn travelling(full: &DecisionRecord, candidates_max: usize) -> DecisionRecord {
+    let limit = candidates_max.min(DECISION_CANDIDATES_MAX);
+    let is_drawn = |c: &Candidate| matches!(c.verdict, Verdict::Chosen | Verdict::Fallback | Verdict::Drawn);
+    let drawn = full.candidates.iter().filter(|c| is_drawn(c)).count();
+    let rejected = full.candidates.iter().filter(|c| c.verdict == Verdict::Filtered).count();
+    let mut room_rejected = rejected.min(limit / 4);
+    let mut room = limit.saturating_sub(drawn).saturating_sub(room_rejected);
+    let candidates = full
+        .candidates
+        .iter()
+        .filter(|candidate| {
+            let left = match candidate.verdict {
+                Verdict::NotDrawn => &mut room,
+                Verdict::Filtered => &mut room_rejected,
+                _ => return true,
+            };
+            let stays = *left > 0;
+            *left = left.saturating_sub(1);
+            stays
+        })
+        .cloned()
+        .collect();
+    DecisionRecord { candidates, ..full.clone() }
+}
+
+fn utility_or_zero<'a>(eligible: &'a [super::scheduler::Eligible]) -> impl Fn(&usize) -> f64 + 'a {
+    |at| eligible.get(*at).map_or(0.0, |c| c.utility)
+}
+
+/// Three decimals are more than any of these numbers deserves, and keep records short.
+fn rounded(value: f64) -> f64 {
+    if value.is_finite() { (value * 1e3).round() / 1e3 } else { f64::MAX }
+}
+
+fn rounded_terms(terms: Terms) -> Terms {
+    Terms {
+        cost_msat: rounded(terms.cost_msat),
+        ttft_ms: rounded(terms.ttft_ms),
+        total_ms: rounded(terms.total_ms),
+        wait_ms: rounded(terms.wait_ms),
+        p_ok: rounded(terms.p_ok),
+        trust: rounded(terms.trust),
+        utility_msat: rounded(terms.utility_msat),
+        share: rounded(terms.share),
+        load_age_ms: rounded(terms.load_age_ms),
+    }
+}

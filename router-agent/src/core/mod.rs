@@ -1,0 +1,461 @@
+//! The router as a state machine without I/O.
+//!
+//! Inputs are verified, typed messages, the passing of time, and what the shell did on the core's behalf; outputs are
+//! [`Action`]s in order. The same seed, times and inputs give the same actions, byte for byte. The core never sees a
+//! prompt or an output, holds no key and signs nothing: the shell signs the tickets and seals the replies it asks for.
+
+pub mod announcing;
+pub mod breaker;
+pub mod candidate;
+pub mod decision_entry;
+pub mod dispatch_book;
+pub mod estimate;
+pub mod explain;
+pub mod filter;
+pub mod node_view;
+pub mod policy;
+pub mod prediction;
+pub mod quote_desk;
+pub mod rate_limit;
+pub mod receipt_chain;
+pub mod receipt_ledger;
+pub mod registry;
+pub mod scheduler;
+pub mod status;
+pub mod trust;
+
+mod evidence;
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::domain_separation::digest;
+use fedai_protocol::message::Received;
+use fedai_protocol::replay_window::ReplayWindow;
+use fedai_protocol::{
+    Dispatch, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteRequest, Receipt, Refusal,
+    RefusalCode, UnixMicros, UnixSeconds,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use self::announcing::{Announcement, Announcing, Introduction};
+use self::candidate::method_bits;
+use self::decision_entry::DecisionEntry;
+use self::dispatch_book::{DispatchBook, Flight};
+use self::policy::Policy;
+use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
+use self::receipt_ledger::ReceiptLedger;
+use self::registry::{Admission, Held, Registry};
+use self::scheduler::{Asked, Decision, Scratch, plan};
+use self::status::RouterStatus;
+use self::trust::Trust;
+
+pub use self::evidence::AckHeard;
+
+/// Time between two ticks, in microseconds.
+const TICK_MICROS: u64 = 1_000_000;
+/// Time between two computations of medians and candidates, in microseconds.
+const REFRESH_MICROS: u64 = 5_000_000;
+/// Longest that a job without a receipt is believed to be under way, in seconds.
+const FLIGHT_SECONDS_MAX: u64 = 120;
+/// How long a refusal is worth reading, in seconds.
+const REFUSAL_SECONDS: u64 = 30;
+/// Domain of the state hash.
+const STATE_HASH: &str = "fed_ai/router-state/v1";
+
+/// What a router is made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterTerms {
+    /// Identity key.
+    pub identity: PublicKey,
+    /// What the profile says.
+    pub introduction: Introduction,
+    /// The terms of quotes.
+    pub quotes: QuoteTerms,
+    /// Parameters of the scheduler.
+    pub policy: Policy,
+    /// Length of an epoch of usage summaries, in seconds.
+    pub epoch_seconds: u64,
+    /// Time between two publications of summaries and ranks, in seconds.
+    pub summary_seconds: u64,
+    /// Seed of all draws and jitters.
+    pub seed: [u8; 32],
+}
+
+/// What a core is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A node's descriptor.
+    Descriptor(Held<NodeDescriptor>),
+    /// A node's offer.
+    Offer(Held<ModelOffer>),
+    /// A node's load.
+    LoadPing(Received<LoadPing>),
+    /// A quote request; `sealed` when it was addressed to this router and opened by the shell.
+    QuoteRequest {
+        /// The request.
+        request: Received<QuoteRequest>,
+        /// True when the reply has to be sealed.
+        sealed: bool,
+    },
+    /// A ticket that the shell signed for a [`Action::Quote`].
+    Dispatched(Received<Dispatch>),
+    /// A receipt.
+    Receipt(Received<Receipt>),
+    /// A word on a receipt.
+    Acknowledged(AckHeard),
+    /// Time passed.
+    Tick,
+    /// What the journal holds, in its order. Given once, before anything else.
+    Restore {
+        /// Since when the journal is complete.
+        since: UnixSeconds,
+        /// The records.
+        records: Vec<Restored>,
+    },
+    /// Stop answering and say farewell.
+    Shutdown,
+}
+
+/// A record of the journal, with the time at which it was acted on first.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Time.
+    pub at: UnixMicros,
+    /// Record.
+    pub record: RestoredRecord,
+}
+
+/// What the journal keeps.
+#[derive(Clone, Debug)]
+pub enum RestoredRecord {
+    /// A ticket of ours.
+    Dispatch(Received<Dispatch>),
+    /// A receipt under a ticket of ours.
+    Receipt(Received<Receipt>),
+    /// A client's word on one.
+    Acknowledged(AckHeard),
+    /// A receipt that showed a fork of its node's chain.
+    Fork(Received<Receipt>),
+}
+
+/// The kinds of journal records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JournalKind {
+    /// A ticket of ours.
+    Dispatch,
+    /// A receipt under a ticket of ours.
+    Receipt,
+    /// A client's word on one.
+    Ack,
+    /// A receipt that showed a fork.
+    Fork,
+}
+
+/// What the shell has to do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Sign the draft's ticket, tell the core ([`Input::Dispatched`]), journal it, then send the reply.
+    Quote {
+        /// Who asked.
+        asker: Asker,
+        /// The quote.
+        draft: Box<QuoteDraft>,
+    },
+    /// Send a refusal.
+    Refuse {
+        /// Who asked.
+        asker: Asker,
+        /// Why.
+        refusal: Refusal,
+        /// Worthless after this.
+        expires_at: UnixSeconds,
+    },
+    /// Publish.
+    Publish(Announcement),
+    /// Write the signed event with this id to the journal: it is the one that was just handed in.
+    Journal {
+        /// Kind of record.
+        kind: JournalKind,
+        /// Event.
+        id: EventId,
+    },
+    /// Keep a decision for `explain` and `replay`.
+    Decided(Box<DecisionEntry>),
+    /// A node signed something that contradicts its ticket or its own chain.
+    Evidence {
+        /// Node.
+        node: PublicKey,
+        /// Stable code.
+        code: &'static str,
+        /// The receipt that proves it.
+        receipt: EventId,
+    },
+    /// Put a value into a histogram.
+    Observe {
+        /// Metric.
+        name: &'static str,
+        /// Value.
+        value: f64,
+    },
+    /// Add one to a counter.
+    Count {
+        /// Metric.
+        name: &'static str,
+        /// Label value.
+        label: String,
+    },
+}
+
+/// The router. See the module's description for its contract.
+#[derive(Clone, Debug)]
+pub struct RouterCore {
+    terms: RouterTerms,
+    registry: Registry,
+    desk: QuoteDesk,
+    book: DispatchBook,
+    ledger: ReceiptLedger,
+    trust: BTreeMap<PublicKey, Trust>,
+    announcing: Announcing,
+    seen: ReplayWindow,
+    scratch: Scratch,
+    rng: ChaCha8Rng,
+    decisions: u64,
+    next_tick: UnixMicros,
+    next_refresh: UnixMicros,
+    next_summary: UnixMicros,
+    draining: bool,
+    restoring: bool,
+}
+
+impl RouterCore {
+    /// A router that knows nobody.
+    #[must_use]
+    pub fn new(now: UnixMicros, terms: RouterTerms) -> Self {
+        Self {
+            registry: Registry::new(terms.identity, terms.policy.clone()),
+            desk: QuoteDesk::new(terms.identity, terms.quotes.clone()),
+            book: DispatchBook::new(now.seconds()),
+            ledger: ReceiptLedger::new(terms.epoch_seconds),
+            trust: BTreeMap::new(),
+            announcing: Announcing::new(terms.introduction.clone()),
+            seen: ReplayWindow::default(),
+            scratch: Scratch::default(),
+            rng: ChaCha8Rng::from_seed(terms.seed),
+            decisions: 0,
+            next_tick: now,
+            next_refresh: now,
+            next_summary: now.plus_seconds(terms.summary_seconds),
+            draining: false,
+            restoring: false,
+            terms,
+        }
+    }
+
+    /// Takes one input; appends what has to be done.
+    pub fn handle(&mut self, now: UnixMicros, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::Descriptor(held) => {
+                let trust = self.trust_of(&held.received.author);
+                let admission = self.registry.descriptor(now, held, &trust);
+                count_admission(admission, "descriptor", out);
+            }
+            Input::Offer(held) => {
+                let trust = self.trust_of(&held.received.author);
+                let admission = self.registry.offer(now, held, &trust);
+                count_admission(admission, "offer", out);
+            }
+            Input::LoadPing(ping) => {
+                self.registry.load(now, &ping);
+            }
+            Input::QuoteRequest { request, sealed } => self.quote(now, &request, sealed, out),
+            Input::Dispatched(dispatch) => self.dispatched(now, dispatch, out),
+            Input::Receipt(receipt) => self.receipt(now, &receipt, out),
+            Input::Acknowledged(ack) => self.acknowledged(now, &ack, out),
+            Input::Tick => self.tick(now, out),
+            Input::Restore { since, records } => self.restore(now, since, records),
+            Input::Shutdown => {
+                self.draining = true;
+                out.push(Action::Publish(Announcement::Profile(self.announcing.farewell(now.seconds()))));
+                self.publish_counts(now, out);
+            }
+        }
+    }
+
+    /// When [`Input::Tick`] is due.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<UnixMicros> {
+        Some(self.next_tick)
+    }
+
+    /// The registry, to look at.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Trust in a node.
+    #[must_use]
+    pub fn trust_of(&self, node: &PublicKey) -> Trust {
+        self.trust.get(node).copied().unwrap_or_default()
+    }
+
+    /// A hash over everything that has to survive a restart: tickets, counts, trust.
+    #[must_use]
+    pub fn state_hash(&self, now: UnixMicros) -> [u8; 32] {
+        let mut parts: Vec<Vec<u8>> = vec![self.ledger.state_hash().to_vec()];
+        for (id, ticket) in self.book.tickets() {
+            parts.push(id.to_bytes().to_vec());
+            parts.extend(ticket.receipts.keys().map(|id| id.to_bytes().to_vec()));
+        }
+        for (node, trust) in &self.trust {
+            parts.push(node.to_bytes().to_vec());
+            parts.push(trust.score(now).to_bits().to_be_bytes().to_vec());
+            parts.push(trust.p_ok(now).to_bits().to_be_bytes().to_vec());
+            parts.push(trust.receipts().to_be_bytes().to_vec());
+        }
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        digest(STATE_HASH, &parts)
+    }
+
+    /// A picture for people.
+    #[must_use]
+    pub fn status(&self, now: UnixMicros) -> RouterStatus {
+        status::picture(self, now)
+    }
+
+    fn quote(
+        &mut self,
+        now: UnixMicros,
+        request: &Received<QuoteRequest>,
+        sealed: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let asker = Asker { client: request.author, request: request.id, sealed };
+        if self.seen.admit(request.id.to_bytes(), now.seconds()).is_err() {
+            out.push(count("fed_router_requests_refused_total", "replayed"));
+            return;
+        }
+        let answer = self.desk.admit(now, request, self.draining).and_then(|()| {
+            self.note_failures(now, request, out);
+            self.decide(now, request, out)
+        });
+        match answer {
+            Ok(decision) => {
+                let draft = self.desk.draft(now, request, decision, &self.registry);
+                if draft.dispatch.is_some() {
+                    self.send(now, request.id, &draft);
+                }
+                out.push(Action::Quote { asker, draft: Box::new(draft) });
+            }
+            Err(refusal) => {
+                out.push(count("fed_router_requests_refused_total", &refusal.code.as_str()));
+                // A flood of open requests must not buy a signature each.
+                if sealed || refusal.code != RefusalCode::RateLimited {
+                    let expires_at = now.seconds().plus(REFUSAL_SECONDS);
+                    out.push(Action::Refuse { asker, refusal, expires_at });
+                }
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        now: UnixMicros,
+        request: &Received<QuoteRequest>,
+        out: &mut Vec<Action>,
+    ) -> Result<Decision, Refusal> {
+        let message = &request.message;
+        let fleets = self.registry.fleets(message.wanted.model.as_deref());
+        let (fee, methods) = (self.terms.quotes.fee, method_bits(&self.terms.quotes.methods));
+        let asked = Asked { id: request.id, request: message, fee, methods };
+        let seed = self.rng.next_u64();
+        let policy = &self.terms.policy;
+        let decision = plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
+        let (outcome, considered) = match &decision {
+            Ok(decision) => ("chosen", decision.record.considered),
+            Err(none) => ("none", none.considered),
+        };
+        let mode = format!("{:?}", message.mode).to_lowercase();
+        out.push(count("fed_router_decisions_total", &format!("{outcome},{mode}")));
+        out.push(Action::Observe { name: "fed_router_candidates", value: f64::from(considered) });
+        let decision = decision.map_err(|none| self.desk.refusal(&none))?;
+        self.decisions = self.decisions.wrapping_add(1);
+        out.push(Action::Decided(Box::new(DecisionEntry {
+            request_id: request.id,
+            request: message.clone(),
+            fee,
+            methods,
+            policy: policy.clone(),
+            fleets: DecisionEntry::snapshot(&fleets, self.decisions),
+            record: decision.record.clone(),
+        })));
+        Ok(decision)
+    }
+
+    /// The chosen node is busy from now on, not only from the moment the ticket is signed.
+    fn send(&mut self, now: UnixMicros, request: EventId, draft: &QuoteDraft) {
+        let Some(first) = draft.nodes.first() else { return };
+        let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
+        let flight = Flight {
+            node: first.choice.node,
+            until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
+            queued: first.choice.terms.wait_ms > 0.0,
+        };
+        self.book.reserve(request, draft.model.clone(), flight);
+        self.registry.touch(now, &first.choice.node, &draft.model, |view| view.sent(now));
+    }
+
+    fn dispatched(&mut self, now: UnixMicros, dispatch: Received<Dispatch>, out: &mut Vec<Action>) {
+        let id = dispatch.id;
+        if dispatch.author == self.terms.identity && self.book.dispatched(dispatch, None) {
+            self.book.forget_old(now.seconds());
+            out.push(Action::Journal { kind: JournalKind::Dispatch, id });
+        }
+    }
+
+    fn tick(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
+        self.next_tick = now.plus(TICK_MICROS);
+        for (model, flight) in self.book.expire(now) {
+            self.registry.touch(now, &flight.node, &model, node_view::NodeView::ended);
+        }
+        if now >= self.next_refresh {
+            self.next_refresh = now.plus(REFRESH_MICROS);
+            let trust = &self.trust;
+            self.registry.refresh(now, |node| trust.get(node).copied().unwrap_or_default());
+        }
+        if self.draining {
+            return;
+        }
+        if let Some(profile) = self.announcing.profile(now.seconds(), &self.registry) {
+            out.push(Action::Publish(Announcement::Profile(profile)));
+        }
+        if now >= self.next_summary {
+            self.next_summary = now.plus_seconds(self.terms.summary_seconds);
+            self.publish_counts(now, out);
+        }
+    }
+
+    fn publish_counts(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
+        let summaries = self.ledger.summaries(now.seconds());
+        out.extend(summaries.into_iter().map(|summary| Action::Publish(Announcement::Summary(summary))));
+        for (node, trust) in &self.trust {
+            if let Some(assertion) = self.announcing.rank(now, *node, trust) {
+                out.push(Action::Publish(Announcement::Assertion(assertion)));
+            }
+        }
+    }
+}
+
+fn count(name: &'static str, label: &str) -> Action {
+    Action::Count { name, label: label.to_owned() }
+}
+
+fn count_admission(admission: Admission, what: &str, out: &mut Vec<Action>) {
+    let outcome = match admission {
+        Admission::Taken => "taken",
+        Admission::Old => "old",
+        Admission::Full => "full",
+    };
+    out.push(count("fed_router_announcements_total", &format!("{what},{outcome}")));
+}

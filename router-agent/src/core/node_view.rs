@@ -1,0 +1,203 @@
+//! What this router has seen of one node and one model: timings that clients observed, own jobs, announced load.
+//!
+//! Claims of the node enter as load weighted by age and as a number of slots with a bound; speeds are measured, and
+//! where nothing was measured they are the fleet's.
+
+use fedai_protocol::{UnixMicros, Usage};
+
+use super::breaker::{Breaker, LearnedCap};
+use super::candidate::{CandidateView, FleetPrior};
+use super::estimate::{DecayedMean, PeakEwma, RotatingHistogram};
+use super::policy::Policy;
+use super::trust::Trust;
+
+/// Half-life of measured speeds, in seconds.
+const SPEED_HALF_LIFE_SECONDS: f64 = 300.0;
+/// Time constant of the network time, in milliseconds.
+const RTT_TAU_MS: f64 = 10_000.0;
+/// Samples that the fleet's median weighs.
+const PRIOR_WEIGHT: f64 = 1.0;
+/// Spread assumed of what was not measured, as a share of the fleet's median.
+const PRIOR_SPREAD: f64 = 0.5;
+/// Values below which a percentile says nothing.
+const HISTOGRAM_LEAST: u64 = 5;
+
+/// One job as its client saw it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observation {
+    /// Time to first token that the client saw.
+    pub ttft_ms: u64,
+    /// Total time that the client saw.
+    pub total_ms: u64,
+    /// Time to first token that the node states; the difference is the network's.
+    pub node_ttft_ms: u64,
+    /// What was counted.
+    pub usage: Usage,
+    /// True when the job was expected to wait: then the time to first token says little about the prompt speed.
+    pub queued: bool,
+}
+
+/// Load that a node announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnnouncedLoad {
+    /// When it arrived.
+    pub at: UnixMicros,
+    /// Jobs, running and queued.
+    pub jobs: u32,
+    /// True when it has no free slot.
+    pub is_full: bool,
+}
+
+/// What was seen of one node and model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    rtt: PeakEwma,
+    prefill: DecayedMean,
+    decode: DecayedMean,
+    ttft: RotatingHistogram,
+    in_flight: u32,
+    load: AnnouncedLoad,
+    sent_since_load: u32,
+    pub(crate) breaker: Breaker,
+    pub(crate) cap: LearnedCap,
+}
+
+impl NodeView {
+    /// Takes a job that its client observed.
+    pub fn observe(&mut self, now: UnixMicros, seen: &Observation) {
+        let network = seen.ttft_ms.saturating_sub(seen.node_ttft_ms);
+        self.rtt.observe(now, network as f64, RTT_TAU_MS);
+        self.ttft.count(now, seen.ttft_ms);
+        let fresh = seen.usage.input_tokens.saturating_sub(seen.usage.cached_tokens).get();
+        if fresh > 0 && !seen.queued {
+            let compute = seen.ttft_ms.saturating_sub(network).max(1) as f64;
+            self.prefill.observe(now, compute / fresh as f64, SPEED_HALF_LIFE_SECONDS);
+        }
+        let further = seen.usage.output_tokens.get().saturating_sub(1);
+        if further > 0 && seen.total_ms > seen.ttft_ms {
+            let streaming = seen.total_ms.saturating_sub(seen.ttft_ms) as f64;
+            self.decode.observe(now, streaming / further as f64, SPEED_HALF_LIFE_SECONDS);
+        }
+    }
+
+    /// Takes an announced load.
+    pub fn heard_load(&mut self, load: AnnouncedLoad) {
+        self.load = load;
+        self.sent_since_load = 0;
+    }
+
+    /// A job was sent there.
+    pub fn sent(&mut self, now: UnixMicros) {
+        self.in_flight = self.in_flight.saturating_add(1);
+        self.sent_since_load = self.sent_since_load.saturating_add(1);
+        self.breaker.sent(now);
+    }
+
+    /// A job is not under way any more.
+    pub fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Own jobs under way.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// True when it lately announced that it is full.
+    #[must_use]
+    pub fn is_full(&self, now: UnixMicros, policy: &Policy) -> bool {
+        self.load.is_full && (now.millis_since(self.load.at) as f64) < policy.load_tau_ms * 2.0
+    }
+
+    /// Median and 95th percentile of the time to first token, when enough was seen lately.
+    #[must_use]
+    pub fn ttft_percentiles(&self) -> Option<(u64, u64)> {
+        Some((self.ttft.quantile(0.5, HISTOGRAM_LEAST)?, self.ttft.quantile(0.95, HISTOGRAM_LEAST)?))
+    }
+
+    /// Measured means, when there are any: network time, time per prompt token, time per output token.
+    #[must_use]
+    pub fn measured(&self) -> (Option<f64>, Option<f64>, Option<f64>) {
+        (self.rtt.value(), self.prefill.mean(), self.decode.mean())
+    }
+
+    /// Writes all that changes into the candidate.
+    pub(crate) fn apply(
+        &self,
+        now: UnixMicros,
+        row: &mut CandidateView,
+        prior: &FleetPrior,
+        policy: &Policy,
+        trust: &Trust,
+    ) {
+        let believed = (policy.slots_per_median_max * prior.slots).max(1.0);
+        row.slots = f64::from(row.facts.slots.max(1)).min(believed);
+        row.learned_cap = self.cap.get();
+        row.rtt_ms = self.rtt.value().unwrap_or(prior.rtt_ms);
+        row.prefill_ms = self.prefill.blended(prior.prefill_ms, PRIOR_WEIGHT);
+        row.prefill_sd_ms = self.prefill.spread(prior.prefill_ms * PRIOR_SPREAD);
+        row.decode_ms = self.decode.blended(prior.decode_ms, PRIOR_WEIGHT);
+        row.decode_sd_ms = self.decode.spread(prior.decode_ms * PRIOR_SPREAD);
+        row.ttft_p95_ms = self.ttft_percentiles().map_or(0, |(_, p95)| p95);
+        row.trust = trust.score(now);
+        row.p_ok = trust.p_ok(now);
+        row.is_new = trust.is_new(now);
+        self.apply_flight(now, row);
+    }
+
+    /// Writes what changes with every job into the candidate.
+    pub(crate) fn apply_flight(&self, now: UnixMicros, row: &mut CandidateView) {
+        row.in_flight = self.in_flight;
+        row.load_at = self.load.at;
+        row.load_jobs = self.load.jobs;
+        row.sent_since_load = self.sent_since_load;
+        row.breaker_until = self.breaker.until();
+        row.is_probing = self.breaker.is_probing(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedai_protocol::Tokens;
+
+    use super::*;
+
+    fn observation(ttft_ms: u64, total_ms: u64, input: u64, output: u64, queued: bool) -> Observation {
+        let usage = Usage {
+            input_tokens: Tokens::saturating(input),
+            output_tokens: Tokens::saturating(output),
+            output_bytes: output,
+            ..Usage::default()
+        };
+        Observation { ttft_ms, total_ms, node_ttft_ms: ttft_ms.saturating_sub(100), usage, queued }
+    }
+
+    #[test]
+    fn speeds_come_from_what_the_client_saw() {
+        let mut view = NodeView::default();
+        view.observe(UnixMicros(1), &observation(300, 2_300, 100, 101, false));
+        let (rtt, prefill, decode) = view.measured();
+        assert_eq!((rtt, prefill, decode), (Some(100.0), Some(2.0), Some(20.0)));
+    }
+
+    #[test]
+    fn a_job_that_waited_says_nothing_about_the_prompt_speed() {
+        let mut view = NodeView::default();
+        view.observe(UnixMicros(1), &observation(30_000, 32_000, 100, 101, true));
+        assert_eq!(view.measured().1, None);
+        assert_eq!(view.ttft_percentiles(), None, "one value is no percentile");
+    }
+
+    #[test]
+    fn own_jobs_are_counted_exactly_and_never_below_zero() {
+        let mut view = NodeView::default();
+        view.sent(UnixMicros(1));
+        view.sent(UnixMicros(1));
+        view.ended();
+        assert_eq!(view.in_flight(), 1);
+        view.ended();
+        view.ended();
+        assert_eq!(view.in_flight(), 0);
+    }
+}

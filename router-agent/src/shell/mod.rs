@@ -1,0 +1,14 @@
+//! The router's contact with the world: relays, disk, clock, entropy, signatures. Everything that is decided is decided
+//! in the core.
+
+pub mod config;
+pub mod data_files;
+pub mod decision_log;
+pub mod metrics;
+pub mod run_error;
+pub mod run_loop;
+
+mod requests;
+mod router_journal;
+mod signer;
+mod status_writer;
