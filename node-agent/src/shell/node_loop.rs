@@ -1,0 +1,378 @@
+//! The loop around the core: relay events, runner output, time and the operator in; frames, keys, work and papers out.
+//!
+//! Unwrapping and verifying a job open happens beside the loop, bounded in number, so that a flood of them costs service
+//! and not the answers that are flowing. The rule: nothing here decides.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
+use fedai_protocol::session_frame::FrameBody;
+use fedai_protocol::{Dispatch, JobId, JobOpen, Message, Receipt, SessionFrame, SigningKey, VerifiedEvent};
+use fedai_relay_bridge::{Filter, RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::config::NodeConfig;
+use super::metrics::NodeMetrics;
+use super::node_board::NodeBoard;
+use super::receipt_desk::{Filed, Paper};
+use super::run_loop::{NodeReady, RunError};
+use super::runner_job::run_job;
+use super::runner_source::RunnerSource;
+use super::runner_watch::Signs;
+use super::runners::Runner;
+use super::session_keys::{InboxKeys, SessionKeys};
+use super::status_file::take_command;
+use crate::core::{Action, Input, NodeCore, OperatorCommand};
+
+/// A running node.
+pub(super) struct NodeLoop {
+    core: NodeCore,
+    identity: Arc<SigningKey>,
+    pool: RelayPool,
+    runner: Arc<dyn Runner>,
+    inputs: mpsc::Sender<Input>,
+    papers: mpsc::UnboundedSender<Paper>,
+    subscription: Subscription,
+    sessions: SessionKeys,
+    inboxes: InboxKeys,
+    listening_changed: bool,
+    jobs: BTreeMap<JobId, CancellationToken>,
+    unwrapping: Arc<Semaphore>,
+    todo: VecDeque<Input>,
+    metrics: NodeMetrics,
+    board: NodeBoard,
+    patience_ms: u64,
+    exiting: bool,
+    storage_failed: bool,
+    last_descriptor_out: bool,
+    /// Signs of life, shared with the watch over the runner.
+    pub(super) signs: Arc<Signs>,
+}
+
+enum Wake {
+    Input(Input),
+    Event(VerifiedEvent),
+    Filed(Filed),
+    Deadline,
+    Beat,
+    Stop,
+}
+
+impl NodeLoop {
+    #[expect(clippy::too_many_arguments, reason = "everything that was opened, handed over once")]
+    pub(super) fn new(
+        config: &NodeConfig,
+        core: NodeCore,
+        identity: Arc<SigningKey>,
+        pool: RelayPool,
+        source: &RunnerSource,
+        inputs: mpsc::Sender<Input>,
+        papers: mpsc::UnboundedSender<Paper>,
+        ready: oneshot::Sender<NodeReady>,
+    ) -> Self {
+        // Asks for nothing until there is a key to ask for.
+        let nothing = filters::of_kinds_to(&[SESSION_FRAME], [identity.public_key()]);
+        let board = NodeBoard::new(config, identity.public_key(), source.title.clone(), ready);
+        Self {
+            core,
+            identity,
+            subscription: pool.subscribe(RelayRole::Stream, vec![nothing]),
+            pool,
+            runner: Arc::clone(&source.runner),
+            inputs,
+            papers,
+            sessions: SessionKeys::default(),
+            inboxes: InboxKeys::default(),
+            listening_changed: false,
+            jobs: BTreeMap::new(),
+            unwrapping: Arc::new(Semaphore::new(UNWRAPS_MAX)),
+            todo: VecDeque::new(),
+            metrics: NodeMetrics::default(),
+            board,
+            patience_ms: u64::try_from(config.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            exiting: false,
+            storage_failed: false,
+            last_descriptor_out: false,
+            signs: Arc::default(),
+        }
+    }
+
+    /// Makes the first inbox key and waits until relays listen for it.
+    pub(super) async fn listen(&mut self) {
+        self.feed(Input::Tick);
+        if self.subscription.ready(SUBSCRIBE_PATIENCE).await == 0 {
+            tracing::warn!("no relay has confirmed the subscription for jobs yet; going on");
+        }
+    }
+
+    /// Runs until the core has said its last word.
+    pub(super) async fn run(
+        mut self,
+        shutdown: &CancellationToken,
+        mut incoming: mpsc::Receiver<Input>,
+        mut filed: mpsc::UnboundedReceiver<Filed>,
+    ) -> Result<(), RunError> {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut stopping = false;
+        while !self.exiting {
+            let wait = self.until_deadline();
+            let wake = tokio::select! {
+                Some(input) = incoming.recv() => Wake::Input(input),
+                Some(event) = self.subscription.recv() => Wake::Event(event),
+                Some(paper) = filed.recv() => Wake::Filed(paper),
+                () = tokio::time::sleep(wait) => Wake::Deadline,
+                _ = beat.tick() => Wake::Beat,
+                () = shutdown.cancelled(), if !stopping => Wake::Stop,
+            };
+            match wake {
+                Wake::Input(input) => self.feed(input),
+                Wake::Event(event) => self.take_event(event),
+                Wake::Filed(paper) => self.take_paper(paper),
+                Wake::Deadline => self.feed(Input::Tick),
+                Wake::Beat => self.beat(),
+                Wake::Stop => {
+                    stopping = true;
+                    tracing::info!("stopping: finishing what runs, taking nothing new");
+                    self.feed(Input::Operator(OperatorCommand::Shutdown { patience_ms: self.patience_ms }));
+                }
+            }
+        }
+        self.leave(&mut filed).await
+    }
+
+    /// The last descriptor goes out, the status says so.
+    async fn leave(mut self, filed: &mut mpsc::UnboundedReceiver<Filed>) -> Result<(), RunError> {
+        self.jobs.values().for_each(CancellationToken::cancel);
+        if self.last_descriptor_out
+            && tokio::time::timeout(LAST_DESCRIPTOR, self.last_papers(filed)).await.is_err()
+        {
+            tracing::warn!("no relay took the last descriptor; the lease ends by itself");
+        }
+        self.board.stopped();
+        if self.storage_failed { Err(RunError::Storage) } else { Ok(()) }
+    }
+
+    async fn last_papers(&mut self, filed: &mut mpsc::UnboundedReceiver<Filed>) {
+        while let Some(paper) = filed.recv().await {
+            let is_last = matches!(&paper, Filed::Descriptor { event, .. } if self.board.is_last(event));
+            self.take_paper(paper);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn until_deadline(&self) -> Duration {
+        let now = wall_clock::now();
+        self.core.poll_timeout().map_or(IDLE, |at| Duration::from_micros(at.since(now))).min(IDLE)
+    }
+
+    /// Hands an input to the core and does what it says, also what follows from that.
+    fn feed(&mut self, input: Input) {
+        self.note(&input);
+        self.todo.push_back(input);
+        let mut actions = Vec::new();
+        while let Some(input) = self.todo.pop_front() {
+            self.core.handle(wall_clock::now(), input, &mut actions);
+            for action in actions.drain(..) {
+                self.perform(action);
+            }
+        }
+        if self.listening_changed {
+            self.listening_changed = false;
+            self.subscription.update(self.filters());
+        }
+    }
+
+    /// What the shell itself keeps of an input.
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::RunnerDelta { .. } => {
+                self.signs.output.fetch_add(1, Ordering::Relaxed);
+            }
+            Input::RunnerDone { job } | Input::RunnerError { job, .. } => drop(self.jobs.remove(job)),
+            Input::RunnerUp => self.board.runner_up = true,
+            Input::RunnerDown => self.board.runner_up = false,
+            Input::StorageFailed => self.storage_failed = true,
+            _ => {}
+        }
+        self.signs.running.store(self.jobs.len() as u64, Ordering::Relaxed);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::OpenSession { job, client, relays } => {
+                if self.sessions.open(job, client, relays).is_err() {
+                    tracing::debug!(%job, "the client's session key is not a key");
+                }
+                self.listening_changed = true;
+            }
+            Action::Send { job, frame } => self.send(job, *frame),
+            Action::StartRunner { job, work } => {
+                let cancel = CancellationToken::new();
+                self.jobs.insert(job, cancel.clone());
+                let runner = Arc::clone(&self.runner);
+                tokio::spawn(run_job(runner, job, *work, cancel, self.inputs.clone()));
+            }
+            Action::CancelRunner { job } => {
+                if let Some(cancel) = self.jobs.remove(&job) {
+                    cancel.cancel();
+                }
+            }
+            Action::SignReceipt { job, draft, dispatch } => {
+                self.file(Paper::Receipt { job, draft, dispatch });
+            }
+            Action::PublishDescriptor(draft) => {
+                self.last_descriptor_out = true;
+                self.board.descriptor_drafted(&draft);
+                self.file(Paper::Descriptor(draft));
+            }
+            Action::PublishOffer(draft) => self.file(Paper::Offer(draft)),
+            Action::PublishPing(draft) => {
+                let ping = self.identity.sign(draft, &mut SystemEntropy);
+                self.pool.publish_ephemeral(ping, RelayRole::Control);
+            }
+            Action::MakeInbox { valid_until } => {
+                let key = self.inboxes.make(valid_until);
+                self.listening_changed = true;
+                self.todo.push_back(Input::InboxReady { key, valid_until });
+            }
+            Action::CloseSession { job } => {
+                self.sessions.close(&job);
+                self.listening_changed = true;
+            }
+            Action::Exit => self.exiting = true,
+        }
+    }
+
+    fn file(&mut self, paper: Paper) {
+        if self.papers.send(paper).is_err() {
+            // The desk only leaves when the disk failed, and has said so.
+            self.storage_failed = true;
+        }
+    }
+
+    fn send(&mut self, job: JobId, frame: SessionFrame) {
+        if let FrameBody::Error(failure) = &frame.body {
+            self.metrics.refused(failure.refusal.code);
+            tracing::info!(%job, code = %failure.refusal.code, "job refused or failed");
+        }
+        let Some(session) = self.sessions.get(&job) else { return };
+        let event = match session.seal(frame, &self.identity, wall_clock::now_seconds()) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(%job, %error, "a frame could not be sealed");
+                return;
+            }
+        };
+        let relays = session.relays.get(..RELAYS_PER_JOB.min(session.relays.len())).unwrap_or_default();
+        let named = self.pool.publish_ephemeral_to(event.clone(), RelayRole::Stream, relays);
+        // The job came by one of our relays, so the client can be reached there even if it named others.
+        if named == 0 && self.pool.publish_ephemeral(event, RelayRole::Stream) == 0 {
+            tracing::debug!(%job, "no relay is connected: the frame waits for a resume");
+        }
+    }
+
+    fn take_event(&mut self, event: VerifiedEvent) {
+        match event.kind() {
+            SESSION_FRAME => match self.sessions.open_frame(&event) {
+                Ok((job, frame)) => self.feed(Input::Frame { job, frame: Box::new(frame) }),
+                Err(error) => tracing::debug!(code = error.code(), "a frame was dropped"),
+            },
+            EPHEMERAL_GIFT_WRAP => self.unwrap_beside(event),
+            _ => {}
+        }
+    }
+
+    fn unwrap_beside(&mut self, event: VerifiedEvent) {
+        let Some(inbox) = self.inboxes.for_event(&event) else { return };
+        let Ok(permit) = Arc::clone(&self.unwrapping).try_acquire_owned() else {
+            self.metrics.opens_dropped = self.metrics.opens_dropped.saturating_add(1);
+            return;
+        };
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let unwrapped = tokio::task::spawn_blocking(move || {
+                let opened = JobOpen::unwrap(&event, &inbox)?;
+                let ticket = Dispatch::parse(&opened.open.dispatch).map(Box::new);
+                Ok::<_, fedai_protocol::ParseError>((Box::new(opened), ticket))
+            })
+            .await;
+            match unwrapped {
+                // A closed channel: the node is gone.
+                Ok(Ok((opened, ticket))) => drop(inputs.send(Input::JobOpened { opened, ticket }).await),
+                Ok(Err(error)) => tracing::debug!(code = error.code(), "a job open was dropped"),
+                Err(_) => tracing::error!("unwrapping a job open failed"),
+            }
+            drop(permit);
+        });
+    }
+
+    fn take_paper(&mut self, paper: Filed) {
+        match paper {
+            Filed::Receipt(event) => {
+                if let Ok(receipt) = Receipt::parse(&event) {
+                    let receipt = receipt.message;
+                    tracing::info!(job = %receipt.job, model = ?receipt.model, tokens = receipt.usage.output_tokens.get(), "receipt");
+                    self.metrics.receipt(&receipt);
+                }
+            }
+            Filed::Offer(event) => self.board.offer(event),
+            Filed::Descriptor { event, outcome } => {
+                self.board.descriptor(
+                    event,
+                    &outcome,
+                    &self.core,
+                    self.pool.connected_urls(RelayRole::Discovery),
+                );
+                self.write_board();
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        if let Some(command) = take_command(self.board.dir(), self.patience_ms) {
+            tracing::info!(?command, "command");
+            self.feed(Input::Operator(command));
+        }
+        if self.inboxes.erase_old(wall_clock::now_seconds()) {
+            self.subscription.update(self.filters());
+        }
+        if self.board.is_write_due() {
+            self.write_board();
+        }
+    }
+
+    fn write_board(&mut self) {
+        let relays = self.pool.connected_urls(RelayRole::Stream);
+        let alive_at = self.signs.alive_at.load(Ordering::Relaxed);
+        self.board.write(&self.core, &self.metrics, relays, alive_at);
+    }
+
+    /// One filter for each kind, all keys in it.
+    fn filters(&self) -> Vec<Filter> {
+        let mut filters = vec![filters::of_kinds_to(&[EPHEMERAL_GIFT_WRAP], self.inboxes.listening())];
+        let sessions: Vec<_> = self.sessions.listening().take(LISTENED_KEYS_MAX).collect();
+        if !sessions.is_empty() {
+            filters.push(filters::of_kinds_to(&[SESSION_FRAME], sessions));
+        }
+        filters
+    }
+}
+
+/// Job opens unwrapped at once: about a second of one core.
+const UNWRAPS_MAX: usize = 512;
+/// Keys in one filter: a REQ of this many is 35 KB, within the limits of strict relays.
+const LISTENED_KEYS_MAX: usize = 512;
+/// Relays that carry one job's frames: a second one for when the first dies.
+const RELAYS_PER_JOB: usize = 2;
+const BEAT: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(60);
+const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(10);
+const LAST_DESCRIPTOR: Duration = Duration::from_secs(6);

@@ -1,0 +1,89 @@
+//! Signs what the identity signs, stores it, publishes it: one after another, in the order the core asked.
+//!
+//! The rule: durable before public, and public before `final`. The chain on disk is therefore always a prefix of the
+//! chain in memory, and nobody ever saw a receipt that a crash could take back.
+
+use std::sync::Arc;
+
+use fedai_protocol::message::Draft;
+use fedai_protocol::{JobId, SigningKey, VerifiedEvent};
+use fedai_relay_bridge::{PublishOutcome, RelayPool, SystemEntropy};
+use tokio::sync::mpsc;
+
+use super::node_journal::{NodeJournal, ReceiptRecord};
+use crate::core::Input;
+
+/// Work for the desk.
+pub(super) enum Paper {
+    /// A receipt and its ticket.
+    Receipt { job: JobId, draft: Draft, dispatch: Box<VerifiedEvent> },
+    /// An offer.
+    Offer(Draft),
+    /// The descriptor.
+    Descriptor(Draft),
+}
+
+/// What the desk has done, for status and metrics.
+pub(super) enum Filed {
+    /// A receipt is durable.
+    Receipt(VerifiedEvent),
+    /// An offer was signed.
+    Offer(VerifiedEvent),
+    /// A descriptor was published, or not.
+    Descriptor { event: VerifiedEvent, outcome: PublishOutcome },
+}
+
+/// The desk.
+pub(super) struct ReceiptDesk {
+    pub(super) identity: Arc<SigningKey>,
+    pub(super) journal: NodeJournal,
+    pub(super) pool: RelayPool,
+    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) filed: mpsc::UnboundedSender<Filed>,
+}
+
+impl ReceiptDesk {
+    /// Works until the other end is gone.
+    pub(super) async fn run(self, mut papers: mpsc::UnboundedReceiver<Paper>) {
+        while let Some(paper) = papers.recv().await {
+            if let Err(error) = self.file(paper).await {
+                tracing::error!(%error, "the journal cannot be written: taking no more work");
+                drop(self.inputs.send(Input::StorageFailed).await);
+                return;
+            }
+        }
+    }
+
+    async fn file(&self, paper: Paper) -> Result<(), fedai_relay_bridge::JournalError> {
+        match paper {
+            Paper::Receipt { job, draft, dispatch } => {
+                let receipt = self.sign(draft);
+                let record = ReceiptRecord { dispatch: *dispatch, receipt: receipt.clone() };
+                self.journal.keep_receipt(&record).await?;
+                self.pool.publish_stored_in_background(receipt.clone());
+                drop(self.filed.send(Filed::Receipt(receipt.clone())));
+                drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt }).await);
+            }
+            Paper::Offer(draft) => {
+                let offer = self.sign(draft);
+                self.journal.keep_offer(&offer).await?;
+                self.pool.publish_stored_in_background(offer.clone());
+                drop(self.filed.send(Filed::Offer(offer)));
+            }
+            Paper::Descriptor(draft) => {
+                self.journal.keep_time(draft.created_at).await?;
+                let event = self.sign(draft);
+                let (pool, filed) = (self.pool.clone(), self.filed.clone());
+                tokio::spawn(async move {
+                    let outcome = pool.publish_stored(event.clone()).await;
+                    drop(filed.send(Filed::Descriptor { event, outcome }));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, draft: Draft) -> VerifiedEvent {
+        self.identity.sign(draft, &mut SystemEntropy)
+    }
+}

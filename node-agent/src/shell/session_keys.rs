@@ -1,0 +1,123 @@
+//! The keys of sessions and inboxes: made here, used here, erased here.
+//!
+//! Only this module sees a secret of a session. The rule: a key lives as long as the core says and no longer; when it is
+//! dropped it is erased, and what was sealed to it stays closed for ever, also to us.
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::sealed_session::{Conversation, SealError};
+use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
+use fedai_protocol::{JobId, ParseError, PublicKey, SessionFrame, SigningKey, UnixSeconds, VerifiedEvent};
+use fedai_relay_bridge::SystemEntropy;
+
+/// One session's keys and where its client listens.
+pub(super) struct SessionSecrets {
+    ours: SigningKey,
+    client: PublicKey,
+    conversation: Conversation,
+    /// Relays of the client, most preferred first.
+    pub(super) relays: Vec<String>,
+}
+
+/// All sessions by job, and by the key that frames are addressed to.
+#[derive(Default)]
+pub(super) struct SessionKeys {
+    sessions: BTreeMap<JobId, SessionSecrets>,
+    by_key: BTreeMap<PublicKey, JobId>,
+}
+
+impl SessionKeys {
+    /// Makes the key of a session.
+    pub(super) fn open(
+        &mut self,
+        job: JobId,
+        client: PublicKey,
+        relays: Vec<String>,
+    ) -> Result<(), SealError> {
+        let ours = SigningKey::generate(&mut SystemEntropy);
+        let conversation = Conversation::derive(&ours, &client)?;
+        self.close(&job);
+        self.by_key.insert(ours.public_key(), job);
+        self.sessions.insert(job, SessionSecrets { ours, client, conversation, relays });
+        Ok(())
+    }
+
+    /// Erases the key of a session.
+    pub(super) fn close(&mut self, job: &JobId) {
+        if let Some(gone) = self.sessions.remove(job) {
+            self.by_key.remove(&gone.ours.public_key());
+        }
+    }
+
+    /// Keys that frames may come to.
+    pub(super) fn listening(&self) -> impl Iterator<Item = PublicKey> {
+        self.by_key.keys().copied()
+    }
+
+    /// A session.
+    pub(super) fn get(&self, job: &JobId) -> Option<&SessionSecrets> {
+        self.sessions.get(job)
+    }
+
+    /// Opens a frame of a client, when it is one of ours.
+    pub(super) fn open_frame(&self, event: &VerifiedEvent) -> Result<(JobId, SessionFrame), ParseError> {
+        let to = event.tag("p").and_then(|key| PublicKey::from_hex(key).ok());
+        let job = to.and_then(|key| self.by_key.get(&key)).ok_or(ParseError::WrongAudience)?;
+        let session = self.sessions.get(job).ok_or(ParseError::WrongAudience)?;
+        if event.author() != session.client {
+            return Err(ParseError::WrongAudience);
+        }
+        let frame = SessionFrame::open(event, &session.conversation, *job, Direction::ToNode)?;
+        Ok((*job, frame))
+    }
+}
+
+impl SessionSecrets {
+    /// Seals a frame to the client. An `accept` gets the identity's signature here.
+    pub(super) fn seal(
+        &self,
+        mut frame: SessionFrame,
+        identity: &SigningKey,
+        now: UnixSeconds,
+    ) -> Result<VerifiedEvent, ParseError> {
+        if let FrameBody::Accept(accept) = &mut frame.body {
+            let digest = accept_digest(frame.job, &self.ours.public_key(), &self.client);
+            accept.sig = identity.sign_digest(digest, &mut SystemEntropy).to_string();
+        }
+        frame.seal(&self.conversation, &self.ours, &self.client, now, &mut SystemEntropy)
+    }
+}
+
+/// The inbox keys: the one announced now and those before it, until their end.
+#[derive(Default)]
+pub(super) struct InboxKeys {
+    keys: Vec<(SigningKey, UnixSeconds)>,
+}
+
+impl InboxKeys {
+    /// Makes the next one.
+    pub(super) fn make(&mut self, valid_until: UnixSeconds) -> PublicKey {
+        let key = SigningKey::generate(&mut SystemEntropy);
+        let public = key.public_key();
+        self.keys.push((key, valid_until));
+        public
+    }
+
+    /// Erases those that are over; true when there were some.
+    pub(super) fn erase_old(&mut self, now: UnixSeconds) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|(_, valid_until)| *valid_until >= now);
+        self.keys.len() != before
+    }
+
+    /// The key that an event is addressed to.
+    pub(super) fn for_event(&self, event: &VerifiedEvent) -> Option<SigningKey> {
+        let to = event.tag("p")?;
+        self.keys.iter().map(|(key, _)| key).find(|key| key.public_key().to_hex() == to).cloned()
+    }
+
+    /// Public halves.
+    pub(super) fn listening(&self) -> impl Iterator<Item = PublicKey> {
+        self.keys.iter().map(|(key, _)| key.public_key())
+    }
+}
