@@ -1,0 +1,97 @@
+//! The conversation at a terminal. It keeps what was said, and the ticket: as long as that has jobs left, the next turn
+//! needs no router.
+
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use serde_json::{Value, json};
+
+use super::answer_report::summary_line;
+use super::chat::{ChatArgs, buy_live, cancel_on_signal, contacts, spec, system_message};
+use super::exit_code::ExitStatus;
+use super::failure::CliFailure;
+use super::global_flags::Settings;
+use super::terminal;
+use crate::shell::buyer::{Buyer, HeldTicket};
+
+/// What a conversation remembers.
+struct Conversation {
+    messages: Vec<Value>,
+    previous: Option<(String, fedai_protocol::PublicKey)>,
+    held: Option<HeldTicket>,
+}
+
+/// Talks until the person ends it.
+pub async fn run(settings: &Settings, arguments: &ChatArgs, buyer: &Buyer) -> Result<ExitStatus, CliFailure> {
+    let contacts = contacts(settings, buyer).await?;
+    let mut talk = Conversation { messages: system_message(arguments), previous: None, held: None };
+    terminal::say("Ctrl-D ends, Ctrl-C stops an answer, /clear forgets what was said.");
+    let mut editor = Some(DefaultEditor::new().map_err(|error| {
+        CliFailure::usage(format!("no terminal to talk at: {error}\nhint: give the prompt as an argument"))
+    })?);
+    while let Some(prompt) = read_turn(&mut editor).await? {
+        match prompt.trim() {
+            "" => {}
+            "/clear" => {
+                talk = Conversation { messages: system_message(arguments), ..talk };
+                terminal::say("forgotten");
+            }
+            text => turn(settings, arguments, buyer, &contacts, &mut talk, text).await,
+        }
+    }
+    Ok(ExitStatus::Success)
+}
+
+/// One line of the person; none at the end. Reading blocks, so it has a thread of its own.
+async fn read_turn(editor: &mut Option<DefaultEditor>) -> Result<Option<String>, CliFailure> {
+    let Some(mut taken) = editor.take() else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || {
+        let line = taken.readline("> ");
+        if let Ok(line) = &line {
+            // A line that is not remembered can still be answered.
+            drop(taken.add_history_entry(line));
+        }
+        (taken, line)
+    });
+    let (back, line) = read.await.map_err(|error| CliFailure::usage(error.to_string()))?;
+    *editor = Some(back);
+    match line {
+        Ok(line) => Ok(Some(line)),
+        Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
+        Err(ReadlineError::Eof) => Ok(None),
+        Err(error) => Err(CliFailure::usage(format!("terminal: {error}"))),
+    }
+}
+
+/// Buys one turn. A turn that fails is taken back, so that the next one does not answer it.
+async fn turn(
+    settings: &Settings,
+    arguments: &ChatArgs,
+    buyer: &Buyer,
+    contacts: &[crate::shell::buyer::RouterContact],
+    talk: &mut Conversation,
+    text: &str,
+) {
+    talk.messages.push(json!({"role": "user", "content": text}));
+    let previous = talk.previous.as_ref().map(|(model, node)| (model.as_str(), *node));
+    let job = spec(settings, arguments, talk.messages.clone(), contacts, previous);
+    let cancel = cancel_on_signal();
+    match buy_live(buyer, job, contacts, talk.held.take(), &cancel).await {
+        Ok(Some(bought)) => {
+            let answer = &bought.answer;
+            talk.messages.push(json!({"role": "assistant", "content": answer.text}));
+            talk.previous = Some((answer.ticket.dispatch.model.clone(), answer.settlement.node.node));
+            if !settings.quiet {
+                terminal::say(&summary_line(&bought));
+            }
+            talk.held = Some(bought.held);
+        }
+        Ok(None) => {}
+        Err(failure) => {
+            talk.messages.pop();
+            terminal::say(&format!("error: {}", failure.message));
+            if let Some(hint) = &failure.hint {
+                terminal::say(&format!("hint: {hint}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! How a command says that it failed: what, which thing, and a way out; on stderr for people, with `--json` also as one
+//! object on stdout.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::exit_code::ExitStatus;
+use crate::core::job_ending::JobFailure;
+use crate::shell::config::ConfigError;
+
+/// A command that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CliFailure {
+    /// Exit status.
+    pub status: ExitStatus,
+    /// Stable code.
+    pub code: String,
+    /// What happened to which thing.
+    pub message: String,
+    /// A way out.
+    pub hint: Option<String>,
+}
+
+/// The object that `--json` prints when a command fails.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// The failure.
+    pub error: ErrorBody,
+}
+
+/// What is said of a failure.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorBody {
+    /// Stable code.
+    pub code: String,
+    /// What happened to which thing.
+    pub message: String,
+    /// A way out.
+    pub hint: Option<String>,
+    /// Exit code of the command.
+    pub exit: u8,
+}
+
+impl CliFailure {
+    /// A failure; a `hint:` line inside the text becomes the hint.
+    #[must_use]
+    pub fn new(status: ExitStatus, code: &str, text: impl Into<String>) -> Self {
+        let text: String = text.into();
+        let (message, hint) = match text.split_once("\nhint: ") {
+            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
+            None => (text, None),
+        };
+        Self { status, code: code.to_owned(), message, hint }
+    }
+
+    /// Called wrongly.
+    #[must_use]
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::new(ExitStatus::Usage, "usage", text)
+    }
+
+    /// The same with a hint, unless it has one.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert(hint.into());
+        self
+    }
+
+    /// The object for `--json`.
+    #[must_use]
+    pub fn output(&self) -> ErrorOutput {
+        ErrorOutput {
+            v: 1,
+            error: ErrorBody {
+                code: self.code.clone(),
+                message: self.message.clone(),
+                hint: self.hint.clone(),
+                exit: self.status.code(),
+            },
+        }
+    }
+}
+
+impl From<ConfigError> for CliFailure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ExitStatus::Config, "config", error.to_string())
+    }
+}
+
+impl From<JobFailure> for CliFailure {
+    fn from(failure: JobFailure) -> Self {
+        let status = ExitStatus::of_failure(&failure);
+        let code = failure.refusal.code.as_str();
+        let mut message = failure.refusal.message.clone();
+        if let Some(lie) = &failure.dishonest {
+            message = format!("{message} (a router's quote did not hold: {lie})");
+        }
+        if !failure.attempts.is_empty() {
+            let tried: Vec<String> = failure
+                .attempts
+                .iter()
+                .map(|note| format!("{}… {}", super::terminal::short(&note.node.to_hex()), note.outcome))
+                .collect();
+            message = format!("{message} (nodes tried: {})", tried.join(", "));
+        }
+        Self::new(status, &code, format!("{code}: {message}")).hint(failure.hint())
+    }
+}
+
+impl From<std::io::Error> for CliFailure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::new(ExitStatus::Success, "broken_pipe", "");
+        }
+        Self::new(ExitStatus::Failure, "io", error.to_string())
+    }
+}

@@ -1,0 +1,128 @@
+//! The one question of `fedai up --once`: waits until the router knows the node, asks, prints the answer, and as the last
+//! line on stdout what was verified.
+
+use std::time::Duration;
+
+use fedai_protocol::RefusalCode;
+use fedai_protocol::job_open::JobEndpoint;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::answer_report::{Silent, answer_output, status_of};
+use super::chat::{buy_live, cancel_on_signal};
+use super::exit_code::ExitStatus;
+use super::failure::CliFailure;
+use super::global_flags::Settings;
+use super::job_flags::{BreakPolicy, JobFlags, not_empty};
+use super::terminal;
+use super::up::UpArgs;
+use crate::core::job_ending::JobFailure;
+use crate::core::job_spec::JobSpec;
+use crate::shell::buyer::{Bought, Buyer, RouterContact};
+
+/// Wait for the router to have heard of the node.
+const MATCH_WAIT: Duration = Duration::from_secs(20);
+/// Between two looks.
+const MATCH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Asks.
+pub(crate) async fn ask(
+    settings: &Settings,
+    arguments: &UpArgs,
+    prompt: &str,
+) -> Result<ExitStatus, CliFailure> {
+    let prompt = not_empty(prompt.to_owned())?;
+    let buyer = settings.connect().await?;
+    let cancel = cancel_on_signal();
+    let outcome = async {
+        let contacts = wait_for_match(settings, arguments, &buyer, &cancel).await?;
+        terminal::say("");
+        let spec = spec(settings, arguments, &contacts, &prompt);
+        buy(settings, &buyer, spec, &contacts, &cancel).await
+    };
+    let outcome = outcome.await;
+    buyer.close().await;
+    outcome
+}
+
+async fn buy(
+    settings: &Settings,
+    buyer: &Buyer,
+    spec: JobSpec,
+    contacts: &[RouterContact],
+    cancel: &CancellationToken,
+) -> Result<ExitStatus, CliFailure> {
+    if settings.json {
+        let bought = buyer.run(spec, contacts, None, &mut Silent, cancel).await?;
+        terminal::print_json(&answer_output(&bought))?;
+        return status_of(&bought);
+    }
+    let Some(bought) = buy_live(buyer, spec, contacts, None, cancel).await? else {
+        return Ok(ExitStatus::Success);
+    };
+    let status = status_of(&bought)?;
+    terminal::print(&verified_line(&bought))?;
+    Ok(status)
+}
+
+/// The last line: `verified`, the receipt's event id, price, counts, who.
+fn verified_line(bought: &Bought) -> String {
+    let output = answer_output(bought);
+    format!(
+        "verified {} · {} msat · {}+{} tokens · {} · first token {} ms, total {} ms\n",
+        output.receipt,
+        output.cost_msat,
+        output.usage.input_tokens,
+        output.usage.output_tokens,
+        terminal::without_controls(&output.model),
+        output.timings_ms.first_token,
+        output.timings_ms.total
+    )
+}
+
+fn spec(settings: &Settings, arguments: &UpArgs, contacts: &[RouterContact], prompt: &str) -> JobSpec {
+    let flags = JobFlags {
+        model: arguments.model.clone(),
+        max_tokens: arguments.max_tokens,
+        temperature: None,
+        seed: None,
+        on_break: BreakPolicy::Continue,
+    };
+    let mut fields = flags.request_fields(flags.model(settings).as_deref());
+    fields.insert("messages".into(), Value::Array(vec![json!({"role": "user", "content": prompt})]));
+    flags.spec(settings, JobEndpoint::Chat, fields, contacts, None)
+}
+
+/// A network that has just been started: the router may not have heard of the node yet.
+async fn wait_for_match(
+    settings: &Settings,
+    arguments: &UpArgs,
+    buyer: &Buyer,
+    cancel: &CancellationToken,
+) -> Result<Vec<RouterContact>, CliFailure> {
+    let is_early = |failure: &JobFailure| {
+        matches!(failure.refusal.code, RefusalCode::NoNode | RefusalCode::UnknownModel)
+    };
+    let begun = tokio::time::Instant::now();
+    let mut looks = tokio::time::interval(MATCH_INTERVAL);
+    loop {
+        looks.tick().await;
+        let contacts = buyer.routers(settings.router, settings.timeout.min(Duration::from_secs(5))).await;
+        let is_own = settings.router == crate::shell::config::RouterWish::Own;
+        let outcome = if contacts.is_empty() && !is_own {
+            None
+        } else {
+            Some(buyer.quote(spec(settings, arguments, &contacts, "?"), &contacts, cancel).await)
+        };
+        match outcome {
+            Some(Ok(_)) => return Ok(contacts),
+            Some(Err(failure)) if !is_early(&failure) => return Err(failure.into()),
+            Some(Err(failure)) if begun.elapsed() > MATCH_WAIT => return Err(failure.into()),
+            None if begun.elapsed() > MATCH_WAIT => {
+                let text = "the router's profile does not arrive\nhint: run it again with -v to see why";
+                return Err(CliFailure::new(ExitStatus::NoMatch, "no_router", text));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What was handed on to the person, across nodes: never repeated, never lost, never stitched from two answers.
+//!
+//! When a second node answers the same request, its text is held back until it has passed what was handed on before; if
+//! it says anything else on the way, the two answers differ and cannot be joined.
+
+use fedai_protocol::output_stream::OutputLine;
+
+use super::job_spec::DeliveryMode;
+
+/// Output of one job.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    mode: DeliveryMode,
+    handed_on: String,
+    current: String,
+    lines: Vec<OutputLine>,
+}
+
+/// The answer of another node is a different one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the other node's answer differs from what was already handed on")]
+pub struct Diverged;
+
+impl Delivery {
+    /// Nothing handed on yet.
+    #[must_use]
+    pub fn new(mode: DeliveryMode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+
+    /// True when something was handed on.
+    #[must_use]
+    pub fn has_shown(&self) -> bool {
+        !self.handed_on.is_empty()
+    }
+
+    /// Text of the current attempt so far.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.current
+    }
+
+    /// Another node begins the answer anew.
+    pub fn next_attempt(&mut self) {
+        self.current.clear();
+        self.lines.clear();
+    }
+
+    /// What was handed on no longer counts: the person was told that the answer begins anew.
+    pub fn forget_shown(&mut self) {
+        self.handed_on.clear();
+    }
+
+    /// Takes lines of the current attempt; gives what is to be handed on now.
+    pub fn push(&mut self, lines: Vec<OutputLine>) -> Result<Vec<OutputLine>, Diverged> {
+        let mut fresh = Vec::new();
+        for line in lines {
+            self.current.push_str(&line.text);
+            if self.mode == DeliveryMode::Buffered {
+                self.lines.push(line);
+                continue;
+            }
+            if let Some(line) = self.unseen(line)? {
+                self.handed_on.push_str(&line.text);
+                fresh.push(line);
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// The attempt ended well; gives what was held back. Fails when the new answer is shorter than what was shown.
+    pub fn finish(&mut self) -> Result<Vec<OutputLine>, Diverged> {
+        if self.mode == DeliveryMode::Live && self.current != self.handed_on {
+            return Err(Diverged);
+        }
+        Ok(core::mem::take(&mut self.lines))
+    }
+
+    /// The part of a line that was not handed on before.
+    fn unseen(&self, line: OutputLine) -> Result<Option<OutputLine>, Diverged> {
+        let (new, old) = (self.current.as_str(), self.handed_on.as_str());
+        let common = new.len().min(old.len());
+        if new.as_bytes().get(..common) != old.as_bytes().get(..common) {
+            return Err(Diverged);
+        }
+        let fresh = new.len().saturating_sub(old.len());
+        if fresh >= line.text.len() {
+            return Ok(Some(line));
+        }
+        let cut = line.text.len().saturating_sub(fresh);
+        match line.text.get(cut..) {
+            Some(rest) if !rest.is_empty() => Ok(Some(OutputLine { text: rest.to_owned(), ..line })),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(text: &str) -> OutputLine {
+        OutputLine { text: text.to_owned(), ..OutputLine::default() }
+    }
+
+    fn text(lines: &[OutputLine]) -> String {
+        lines.iter().map(|line| line.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_different_answer_is_never_joined() {
+        let mut delivery = Delivery::new(DeliveryMode::Live);
+        delivery.push(vec![line("red, gr")]).unwrap();
+        delivery.next_attempt();
+        assert_eq!(text(&delivery.push(vec![line("red")]).unwrap()), "");
+        assert_eq!(delivery.push(vec![line(", blue")]), Err(Diverged));
+    }
+
+    #[test]
+    fn a_shorter_answer_is_noticed_at_its_end() {
+        let mut delivery = Delivery::new(DeliveryMode::Live);
+        delivery.push(vec![line("red, green")]).unwrap();
+        delivery.next_attempt();
+        delivery.push(vec![line("red")]).unwrap();
+        assert_eq!(delivery.finish(), Err(Diverged));
+    }
+
+    #[test]
+    fn nothing_is_handed_on_early_when_buffered() {
+        let mut delivery = Delivery::new(DeliveryMode::Buffered);
+        assert!(delivery.push(vec![line("half an ans")]).unwrap().is_empty());
+        delivery.next_attempt();
+        delivery.push(vec![line("another")]).unwrap();
+        assert_eq!(text(&delivery.finish().unwrap()), "another");
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_answer_cut_anywhere_is_handed_on_once(
+            answer in "[a-cäß ]{0,40}",
+            shown in 0_usize..40,
+            size in 1_usize..6,
+        ) {
+            let characters: Vec<char> = answer.chars().collect();
+            let mut delivery = Delivery::new(DeliveryMode::Live);
+            let first: String = characters.iter().take(shown).collect();
+            let mut all = text(&delivery.push(vec![line(&first)]).unwrap());
+            delivery.next_attempt();
+            for piece in characters.chunks(size) {
+                let piece: String = piece.iter().collect();
+                all.push_str(&text(&delivery.push(vec![line(&piece)]).unwrap()));
+            }
+            all.push_str(&text(&delivery.finish().unwrap()));
+            prop_assert_eq!(all, answer);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What comes after a node that did not deliver: the next fallback under the same ticket, then a new quote without the
+//! nodes that failed, a bounded number of times. A refusal that no other node would give differently ends the job.
+
+use std::collections::BTreeSet;
+
+use fedai_protocol::{PublicKey, Refusal, RefusalCode, UnixSeconds};
+
+use super::job_spec::JourneyTiming;
+use super::quote_check::Ticket;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// Open at this node of the ticket.
+    Node(usize),
+    /// Ask for a new quote after so many milliseconds.
+    Quote {
+        /// Wait.
+        wait_ms: u64,
+    },
+    /// Nothing is left to try.
+    End,
+}
+
+/// Memory of one job's failures.
+#[derive(Clone, Debug, Default)]
+pub struct Failover {
+    failed: BTreeSet<PublicKey>,
+    busy: BTreeSet<PublicKey>,
+    retry_after_ms: Option<u64>,
+    attempts: u32,
+    rounds: u32,
+    is_final: bool,
+}
+
+impl Failover {
+    /// Nodes that are not asked again in this job.
+    pub fn avoided(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.failed.iter().copied()
+    }
+
+    /// An attempt begins.
+    pub fn count_attempt(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// A round of quotes begins.
+    pub fn count_round(&mut self) {
+        self.rounds = self.rounds.saturating_add(1);
+        self.busy.clear();
+    }
+
+    /// A node did not deliver.
+    pub fn node_failed(&mut self, node: PublicKey, refusal: &Refusal) {
+        if matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited) {
+            self.busy.insert(node);
+            let wait = refusal.retry_after_ms.unwrap_or(500);
+            self.retry_after_ms = Some(self.retry_after_ms.map_or(wait, |known| known.min(wait)));
+        } else {
+            self.failed.insert(node);
+        }
+        self.is_final |= !refusal.code.is_worth_another_node();
+    }
+
+    /// A router said no; true codes of load are worth a later try.
+    pub fn router_refused(&mut self, refusal: &Refusal) {
+        if matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited)
+            || refusal.retry_after_ms.is_some()
+        {
+            self.retry_after_ms = Some(refusal.retry_after_ms.unwrap_or(500));
+        } else {
+            self.is_final = true;
+        }
+    }
+
+    /// What to do now.
+    #[must_use]
+    pub fn next_step(&self, ticket: Option<&Ticket>, now: UnixSeconds, timing: &JourneyTiming) -> NextStep {
+        if self.is_final || self.attempts >= timing.attempts_max {
+            return NextStep::End;
+        }
+        let usable = |node: &PublicKey| !self.failed.contains(node) && !self.busy.contains(node);
+        if let Some(ticket) = ticket.filter(|ticket| ticket.dispatch.expires_at > now) {
+            let next = ticket
+                .nodes
+                .iter()
+                .position(|node| usable(&node.node) && node.descriptor.message.is_live(now));
+            if let Some(index) = next {
+                return NextStep::Node(index);
+            }
+        }
+        if self.rounds >= timing.rounds_max {
+            return NextStep::End;
+        }
+        let wait_ms = self.retry_after_ms.unwrap_or(0);
+        if wait_ms > timing.retry_wait_max_ms { NextStep::End } else { NextStep::Quote { wait_ms } }
+    }
+
+    /// The wait was honoured.
+    pub fn waited(&mut self) {
+        self.retry_after_ms = None;
+    }
+}

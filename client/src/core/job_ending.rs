@@ -1,0 +1,132 @@
+//! How a job ended: an answer with its receipt and what was made of it, or a failure with its code. One of the two,
+//! once.
+
+use fedai_protocol::quote::CheckedNode;
+use fedai_protocol::receipt_ack::AckVerdict;
+use fedai_protocol::{JobId, Msat, PublicKey, ReceiptAck, Refusal, RefusalCode, Usage, VerifiedEvent};
+
+use super::quote_check::Ticket;
+use super::receipt_check::ReceiptDispute;
+
+/// One node that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptNote {
+    /// Node.
+    pub node: PublicKey,
+    /// Router that named it.
+    pub router: PublicKey,
+    /// `complete`, or the code of the refusal.
+    pub outcome: String,
+}
+
+impl AttemptNote {
+    pub(crate) fn new(node: PublicKey, router: PublicKey) -> Self {
+        Self { node, router, outcome: "open".to_owned() }
+    }
+}
+
+/// A receipt and what was made of it.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Attempt that it belongs to: its session key signs the acknowledgement.
+    pub attempt: u32,
+    /// Job.
+    pub job: JobId,
+    /// Node.
+    pub node: CheckedNode,
+    /// The ticket.
+    pub dispatch: VerifiedEvent,
+    /// The receipt.
+    pub receipt: VerifiedEvent,
+    /// The amount, when the receipt is true.
+    pub verdict: Result<Msat, ReceiptDispute>,
+    /// Time to first output as it was seen here.
+    pub observed_ttft_ms: Option<u64>,
+    /// Total time as it was seen here.
+    pub observed_total_ms: u64,
+}
+
+impl Settlement {
+    /// The word on the receipt that is published.
+    #[must_use]
+    pub fn acknowledgement(&self) -> ReceiptAck {
+        ReceiptAck {
+            receipt: self.receipt.clone(),
+            verdict: match self.verdict {
+                Ok(_) => AckVerdict::Accepted,
+                Err(dispute) => AckVerdict::Disputed(dispute.code().to_owned()),
+            },
+            rating: None,
+            observed_ttft_ms: self.observed_ttft_ms,
+            observed_total_ms: Some(self.observed_total_ms),
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Visible text.
+    pub text: String,
+    /// Why the model stopped.
+    pub finish_reason: String,
+    /// What the node counted.
+    pub usage: Usage,
+    /// The ticket, for the next job.
+    pub ticket: Ticket,
+    /// The receipt.
+    pub settlement: Settlement,
+    /// Nodes tried, in order.
+    pub attempts: Vec<AttemptNote>,
+    /// From the start to the quote.
+    pub quote_ms: u64,
+    /// From the start to the first output.
+    pub ttft_ms: u64,
+    /// From the start to the end.
+    pub total_ms: u64,
+}
+
+/// A job that ended without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}")]
+pub struct JobFailure {
+    /// The last word.
+    pub refusal: Refusal,
+    /// A router's lie, when one was caught.
+    pub dishonest: Option<String>,
+    /// True when a part of an answer was handed on.
+    pub has_shown: bool,
+    /// Nodes tried, in order.
+    pub attempts: Vec<AttemptNote>,
+    /// What was spent all the same.
+    pub spent: Msat,
+}
+
+impl JobFailure {
+    /// A way out.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        if self.dishonest.is_some() {
+            return "a router's quote did not hold; name another one with --router";
+        }
+        match self.refusal.code {
+            RefusalCode::NoNode | RefusalCode::UnknownModel => {
+                "see what is offered: fedai models; or leave out --model"
+            }
+            RefusalCode::PriceCeiling => "raise --max-price, or see prices: fedai models",
+            RefusalCode::Timeout => {
+                "see whether relays, routers and nodes answer: fedai doctor; or raise --timeout"
+            }
+            RefusalCode::ContextExceeded | RefusalCode::TooLarge => {
+                "shorten the prompt or lower --max-tokens"
+            }
+            RefusalCode::RunnerInterrupted if self.has_shown => {
+                "the output above is incomplete and was not paid for; --on-break restart begins anew by itself"
+            }
+            RefusalCode::PaymentRequired | RefusalCode::PaymentNotAccepted => {
+                "this version pays for nothing: only free offers can be used"
+            }
+            _ => "try again; see what was considered: fedai quote",
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The client's decisions, without I/O: one job's journey, what it may cost, and whether what came back is true.
+//!
+//! Time is an argument, inputs are verified and typed, outputs are actions that the shell performs. The same inputs
+//! give the same actions.
+
+pub mod attempt;
+pub mod delivery;
+pub mod failover;
+pub mod frame_order;
+pub mod job_ending;
+pub mod job_journey;
+pub mod job_spec;
+pub mod local_router;
+pub mod quote_check;
+pub mod quote_round;
+pub mod receipt_check;
+pub mod session_door;
+pub mod spending;
+
+#[cfg(test)]
+mod fixture_tests;

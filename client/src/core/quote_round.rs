@@ -1,0 +1,114 @@
+//! One round of asking: several routers, one window of time, the best answer that holds.
+
+use fedai_protocol::message::Received;
+use fedai_protocol::quote_request::Mode;
+use fedai_protocol::{PublicKey, QuoteReply, Refusal, UnixMicros};
+
+use super::job_spec::{JobSpec, JourneyTiming};
+use super::quote_check::{Question, QuoteProblem, Ticket, check_reply};
+
+/// Answers that were collected.
+#[derive(Clone, Debug)]
+pub struct QuoteRound {
+    begun_at: UnixMicros,
+    first_at: Option<UnixMicros>,
+    wanted: usize,
+    questions: Vec<Question>,
+    answered: Vec<PublicKey>,
+    tickets: Vec<Ticket>,
+    refusal: Option<Refusal>,
+    dishonest: Option<String>,
+}
+
+/// What came of a round.
+#[derive(Clone, Debug, Default)]
+pub struct RoundResult {
+    /// The best quote.
+    pub best: Option<Ticket>,
+    /// A refusal, when there is no quote.
+    pub refusal: Option<Refusal>,
+    /// What a dishonest router did.
+    pub dishonest: Option<String>,
+}
+
+impl QuoteRound {
+    /// A round of `wanted` routers.
+    #[must_use]
+    pub const fn new(begun_at: UnixMicros, wanted: usize) -> Self {
+        Self {
+            begun_at,
+            first_at: None,
+            wanted,
+            questions: Vec::new(),
+            answered: Vec::new(),
+            tickets: Vec::new(),
+            refusal: None,
+            dishonest: None,
+        }
+    }
+
+    /// A request was sent.
+    pub fn asked(&mut self, question: Question) {
+        self.questions.push(question);
+    }
+
+    /// When the round ends: at once when all have answered, a little after the first quote, or when time is up.
+    #[must_use]
+    pub fn poll_timeout(&self, timing: &JourneyTiming) -> UnixMicros {
+        if self.answered.len() >= self.wanted {
+            return self.begun_at;
+        }
+        let patience = self.begun_at.plus_millis(timing.quote_wait_ms);
+        self.first_at.map_or(patience, |at| at.plus_millis(timing.quote_window_ms).min(patience))
+    }
+
+    /// Takes an answer. One word counts per router: the first that is meant for us.
+    pub fn reply(
+        &mut self,
+        now: UnixMicros,
+        reply: &Received<QuoteReply>,
+        spec: &JobSpec,
+        avoid: &[PublicKey],
+    ) {
+        let question = self.questions.iter().find(|question| question.router == reply.author);
+        let Some(question) = question.filter(|_| !self.answered.contains(&reply.author)) else { return };
+        match check_reply(reply, question, spec, avoid, now.seconds()) {
+            Err(QuoteProblem::NotForUs) => return,
+            Ok(ticket) => {
+                self.first_at.get_or_insert(now);
+                self.tickets.push(ticket);
+            }
+            Err(QuoteProblem::Refused(refusal)) => {
+                self.refusal = Some(refusal);
+            }
+            Err(problem) => self.note_problem(&problem),
+        }
+        self.answered.push(reply.author);
+    }
+
+    /// The best quote: by price where price is what counts, else by time, and by price among equals.
+    #[must_use]
+    pub fn conclude(self, mode: Mode) -> RoundResult {
+        let rank = |ticket: &Ticket| {
+            let cost = ticket.ceiling.get();
+            let wait = ticket.nodes.first().map_or(u64::MAX, |node| node.expected_ttft_ms);
+            if mode == Mode::Cheapest { (cost, wait) } else { (wait, cost) }
+        };
+        let best = self.tickets.into_iter().min_by_key(|ticket| (rank(ticket), ticket.router));
+        RoundResult { best, refusal: self.refusal, dishonest: self.dishonest }
+    }
+
+    fn note_problem(&mut self, problem: &QuoteProblem) {
+        use fedai_protocol::RefusalCode as Code;
+        if problem.is_dishonest() {
+            self.dishonest = Some(problem.to_string());
+        }
+        let code = match problem {
+            QuoteProblem::Price { .. } => Code::PriceCeiling,
+            QuoteProblem::Payment(_) => Code::PaymentNotAccepted,
+            QuoteProblem::Expired => Code::Expired,
+            _ => Code::Malformed,
+        };
+        self.refusal.get_or_insert(Refusal::new(code, problem.to_string()));
+    }
+}

@@ -1,0 +1,411 @@
+//! One job on real relays: performs the actions of the journey and feeds it what arrives.
+//!
+//! Subscribes before it publishes. Every key here is made for this job and erased with it: the ticket key lives on only
+//! while its ticket has jobs left, a session key until the word on the receipt is signed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fedai_protocol::event_kinds::{QUOTE, SESSION_FRAME};
+use fedai_protocol::job_open::{JobEndpoint, RequestBody, request_hash};
+use fedai_protocol::limits::ANNOUNCED_URLS_MAX;
+use fedai_protocol::message::{Message, Received};
+use fedai_protocol::payment_offer::Payment;
+use fedai_protocol::quote::CheckedNode;
+use fedai_protocol::sealed_session::{Conversation, base64_encode};
+use fedai_protocol::session_frame::FrameBody;
+use fedai_protocol::{
+    Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, SigningKey, UnixSeconds,
+    VerifiedEvent, chunking,
+};
+use fedai_relay_bridge::{RelayRole, Subscription, SystemEntropy, filters, wall_clock};
+use tokio_util::sync::CancellationToken;
+
+use super::buyer::{Bought, Buyer, HeldTicket, OutputSink, RouterContact, sealed_draft};
+use super::own_quotes::own_quote;
+use crate::core::attempt::OpenedWith;
+use crate::core::job_ending::{Answer, JobFailure, Settlement};
+use crate::core::job_journey::{Journey, JourneyAction, JourneyInput};
+use crate::core::job_spec::JobSpec;
+use crate::core::quote_check::{Question, Ticket};
+use crate::core::session_door::SessionDoor;
+
+/// Wait for a subscription to be live before the first message goes out.
+const SUBSCRIBE_WAIT: Duration = Duration::from_secs(3);
+/// Wait for relays to take the word on a receipt before the program may end.
+const ACK_WAIT: Duration = Duration::from_secs(3);
+
+/// One job under way.
+pub(crate) struct JobRun<'a> {
+    buyer: &'a Buyer,
+    job: JobWords,
+    sessions_of_routers: BTreeMap<PublicKey, PublicKey>,
+    journey: Journey,
+    ticket_key: SigningKey,
+    used: u16,
+    replies: Subscription,
+    frames: Subscription,
+    spare: Option<SigningKey>,
+    sessions: BTreeMap<u32, OpenSession>,
+    acks: Vec<tokio::task::JoinHandle<()>>,
+    last_ack: Option<(VerifiedEvent, bool)>,
+}
+
+/// What goes into every job open of this job.
+struct JobWords {
+    endpoint: JobEndpoint,
+    request: String,
+    is_bulky: bool,
+    expires_at: UnixSeconds,
+}
+
+/// One job open, with what is needed to send it again.
+struct OpenSession {
+    door: SessionDoor,
+    open: JobOpen,
+    inbox: PublicKey,
+    created_at: UnixSeconds,
+}
+
+impl<'a> JobRun<'a> {
+    /// Makes the keys and subscribes to what will be addressed to them.
+    pub(crate) async fn begin(
+        buyer: &'a Buyer,
+        spec: JobSpec,
+        contacts: &[RouterContact],
+        held: Option<HeldTicket>,
+    ) -> Self {
+        let (mut entropy, now) = (SystemEntropy, wall_clock::now());
+        let job = JobWords {
+            endpoint: spec.endpoint,
+            is_bulky: spec.is_bulky(),
+            expires_at: spec.deadline.seconds(),
+            request: spec.request.clone(),
+        };
+        let (ticket, ticket_key, used) = match held {
+            Some(held) => (Some(held.ticket), held.key, held.used),
+            None => (None, SigningKey::generate(&mut entropy), 0),
+        };
+        let spare = SigningKey::generate(&mut entropy);
+        let to_ticket = filters::of_kinds_to(&[QUOTE], [ticket_key.public_key()]);
+        let to_session = filters::of_kinds_to(&[SESSION_FRAME], [spare.public_key()]);
+        let replies = buyer.pool.subscribe(RelayRole::Control, vec![to_ticket]);
+        let frames = buyer.pool.subscribe(RelayRole::Stream, vec![to_session]);
+        tokio::join!(replies.ready(SUBSCRIBE_WAIT), frames.ready(SUBSCRIBE_WAIT));
+        Self {
+            buyer,
+            job,
+            sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
+            journey: Journey::new(spec, buyer.timing, ticket, now),
+            ticket_key,
+            used,
+            replies,
+            frames,
+            spare: Some(spare),
+            sessions: BTreeMap::new(),
+            acks: Vec::new(),
+            last_ack: None,
+        }
+    }
+
+    /// Runs to the one ending.
+    pub(crate) async fn drive(
+        mut self,
+        sink: &mut (dyn OutputSink + Send),
+        cancel: &CancellationToken,
+    ) -> Result<Bought, JobFailure> {
+        let mut changes = self.buyer.pool.status_changes();
+        let mut connected = self.buyer.pool.connected_urls(RelayRole::Stream);
+        let mut input = JourneyInput::Start;
+        loop {
+            if let Some(ending) = self.handle(input, sink).await {
+                return self.end(ending).await;
+            }
+            let wait = self.journey.poll_timeout().map(|at| at.since(wall_clock::now()));
+            let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
+            input = tokio::select! {
+                biased;
+                () = cancel.cancelled() => JourneyInput::Cancel,
+                Some(event) = self.frames.recv() => {
+                    if let Some(ending) = self.on_frame(&event, sink).await {
+                        return self.end(ending).await;
+                    }
+                    JourneyInput::Tick
+                }
+                Some(event) = self.replies.recv() => match self.read_reply(&event) {
+                    Some(reply) => JourneyInput::Reply(Box::new(reply)),
+                    None => JourneyInput::Tick,
+                },
+                Ok(()) = changes.changed() => {
+                    let now = self.buyer.pool.connected_urls(RelayRole::Stream);
+                    let lost = connected.iter().any(|url| !now.contains(url));
+                    let is_back = connected.is_empty() && !now.is_empty();
+                    connected = now;
+                    if lost || is_back { JourneyInput::RelaysChanged } else { JourneyInput::Tick }
+                }
+                () = tokio::time::sleep(wait) => JourneyInput::Tick,
+            };
+        }
+    }
+
+    /// Runs to the quote and no further.
+    pub(crate) async fn quote(mut self, cancel: &CancellationToken) -> Result<Ticket, JobFailure> {
+        let mut inputs = std::collections::VecDeque::from([JourneyInput::Start]);
+        loop {
+            while let Some(input) = inputs.pop_front() {
+                let mut actions = Vec::new();
+                self.journey.handle(wall_clock::now(), input, &mut actions);
+                for action in actions {
+                    match action {
+                        JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
+                        JourneyAction::Open { ticket, .. } => return Ok(*ticket),
+                        JourneyAction::End(ending) => return Err(ending.err().unwrap_or_else(no_answer)),
+                        _ => {}
+                    }
+                }
+            }
+            let wait = self.journey.poll_timeout().map(|at| at.since(wall_clock::now()));
+            let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
+            inputs.push_back(tokio::select! {
+                () = cancel.cancelled() => JourneyInput::Cancel,
+                Some(event) = self.replies.recv() => match self.read_reply(&event) {
+                    Some(reply) => JourneyInput::Reply(Box::new(reply)),
+                    None => JourneyInput::Tick,
+                },
+                () = tokio::time::sleep(wait) => JourneyInput::Tick,
+            });
+        }
+    }
+
+    /// Feeds one input and performs what comes of it, and what comes of that.
+    async fn handle(
+        &mut self,
+        input: JourneyInput,
+        sink: &mut (dyn OutputSink + Send),
+    ) -> Option<Result<Answer, JobFailure>> {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut actions = Vec::new();
+            self.journey.handle(wall_clock::now(), input, &mut actions);
+            for action in actions {
+                match action {
+                    JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
+                    JourneyAction::Open { attempt, node, ticket } => {
+                        inputs.push_back(self.open(attempt, &node, &ticket));
+                    }
+                    JourneyAction::OpenAgain { attempt } => self.publish_open(attempt),
+                    JourneyAction::Send { attempt, s, body } => self.send(attempt, s, body),
+                    JourneyAction::Deliver(lines) => {
+                        if sink.deliver(&lines).is_break() {
+                            inputs.push_back(JourneyInput::Cancel);
+                        }
+                    }
+                    JourneyAction::Restarted => sink.restarted(),
+                    JourneyAction::Settle(settlement) => self.settle(&settlement),
+                    JourneyAction::Close { attempt } => drop(self.sessions.remove(&attempt)),
+                    JourneyAction::End(ending) => return Some(*ending),
+                }
+            }
+        }
+        None
+    }
+
+    async fn on_frame(
+        &mut self,
+        event: &VerifiedEvent,
+        sink: &mut (dyn OutputSink + Send),
+    ) -> Option<Result<Answer, JobFailure>> {
+        let addressed = event.tag("p")?.to_owned();
+        let (attempt, session) = self
+            .sessions
+            .iter_mut()
+            .find(|(_, session)| session.door.session().public_key().to_hex() == addressed)?;
+        let attempt = *attempt;
+        for frame in session.door.open(event) {
+            let ending = self.handle(JourneyInput::Frame { attempt, frame }, sink).await;
+            if ending.is_some() {
+                return ending;
+            }
+        }
+        None
+    }
+
+    /// Sends quote requests, sealed to each router; answers those to ourselves.
+    async fn ask(&self, requests: &[QuoteRequest]) -> Vec<JourneyInput> {
+        let mut inputs = Vec::new();
+        let ticket = self.ticket_key.public_key();
+        let (now, mut entropy) = (wall_clock::now(), SystemEntropy);
+        for request in requests {
+            let Some(router) = request.router else {
+                inputs.extend(own_quote(&self.buyer.pool, request, &self.ticket_key).await);
+                continue;
+            };
+            let Some(session) = self.sessions_of_routers.get(&router) else { continue };
+            let Some(draft) = sealed_draft(request, &self.ticket_key, session, now.seconds()) else {
+                continue;
+            };
+            let event = self.ticket_key.sign(draft, &mut entropy);
+            inputs.push(JourneyInput::Asked(Question { router, request: event.id(), ticket }));
+            let relays = self.buyer.pool.publish_ephemeral(event, RelayRole::Control);
+            tracing::debug!(relays, router = %router.to_hex(), "quote requested");
+        }
+        inputs
+    }
+
+    fn read_reply(&self, event: &VerifiedEvent) -> Option<Received<QuoteReply>> {
+        let session = self.sessions_of_routers.get(&event.author())?;
+        let conversation = Conversation::derive(&self.ticket_key, session).ok()?;
+        let body = conversation.open(event.content()).ok()?;
+        match QuoteReply::parse_body(event, &body) {
+            Ok(reply) => Some(reply),
+            Err(error) => {
+                tracing::debug!(code = error.code(), "an answer of a router is malformed");
+                None
+            }
+        }
+    }
+
+    /// Opens the job at a node with a fresh session key.
+    fn open(&mut self, attempt: u32, node: &CheckedNode, ticket: &Ticket) -> JourneyInput {
+        let mut entropy = SystemEntropy;
+        let key = self.spare.take().unwrap_or_else(|| SigningKey::generate(&mut entropy));
+        let (request, upload) = self.request_body(&mut entropy);
+        let nonce = hex::encode(entropy.bytes32());
+        let mut relays = self.buyer.pool.connected_urls(RelayRole::Stream);
+        relays.truncate(ANNOUNCED_URLS_MAX);
+        let open = JobOpen {
+            dispatch: ticket.dispatch_event.clone(),
+            endpoint: self.job.endpoint,
+            request,
+            request_hash: hex::encode(request_hash(self.job.request.as_bytes())),
+            session: key.public_key(),
+            nonce: nonce.clone(),
+            relays,
+            payment: Payment::free(),
+            expires_at: self.job.expires_at,
+        };
+        self.reach(node);
+        let (inbox, created_at) = (node.descriptor.message.inbox.key, wall_clock::now_seconds());
+        let session = key.public_key();
+        match open.wrap(&self.ticket_key, &inbox, created_at, created_at, &mut entropy) {
+            Ok(wrapped) => {
+                let door = SessionDoor::new(key, wrapped.job, node.node);
+                self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at });
+                self.listen();
+                let relays = self.buyer.pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream);
+                tracing::debug!(relays, job = %wrapped.job, node = %node.node.to_hex(), "job opened");
+                let with = OpenedWith { job: wrapped.job, session, nonce, upload };
+                JourneyInput::Opened { attempt, with }
+            }
+            Err(error) => {
+                // Cannot be sent to anybody: the deadline would come without a word otherwise.
+                tracing::error!(%error, "the job could not be sealed");
+                JourneyInput::Cancel
+            }
+        }
+    }
+
+    fn request_body(&self, entropy: &mut SystemEntropy) -> (RequestBody, Vec<String>) {
+        if self.job.is_bulky
+            && let Ok((manifest, pieces)) = chunking::split(self.job.request.as_bytes(), entropy)
+        {
+            let upload = pieces.iter().map(|piece| base64_encode(piece)).collect();
+            return (RequestBody::Chunked(manifest), upload);
+        }
+        (RequestBody::Inline(self.job.request.clone()), Vec::new())
+    }
+
+    /// Connects to a relay of the node when none of them is connected.
+    fn reach(&self, node: &CheckedNode) {
+        let descriptor = &node.descriptor.message;
+        let connected = self.buyer.pool.connected_urls(RelayRole::Stream);
+        let mut urls = descriptor.gateways.iter().chain(&descriptor.relays);
+        let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+        if urls.clone().any(|url| connected.iter().any(|known| same(known, url))) {
+            return;
+        }
+        if let Some(Err(error)) = urls.next().map(|url| self.buyer.pool.add_relay(url, &[RelayRole::Stream]))
+        {
+            tracing::debug!(%error, "the node's own relay is not used");
+        }
+    }
+
+    /// Subscribes to the frames of all sessions that are open.
+    fn listen(&self) {
+        let keys = self.sessions.values().map(|session| session.door.session().public_key());
+        let keys: Vec<PublicKey> = keys.chain(self.spare.as_ref().map(SigningKey::public_key)).collect();
+        self.frames.update(vec![filters::of_kinds_to(&[SESSION_FRAME], keys)]);
+    }
+
+    /// The same job in a new wrap: relays drop what they have seen.
+    fn publish_open(&self, attempt: u32) {
+        let Some(session) = self.sessions.get(&attempt) else { return };
+        let (now, mut entropy) = (wall_clock::now_seconds(), SystemEntropy);
+        let wrapped =
+            session.open.wrap(&self.ticket_key, &session.inbox, session.created_at, now, &mut entropy);
+        if let Ok(wrapped) = wrapped {
+            let relays = self.buyer.pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream);
+            tracing::debug!(relays, job = %wrapped.job, "job opened again");
+        }
+    }
+
+    fn send(&self, attempt: u32, s: u64, body: FrameBody) {
+        let Some(session) = self.sessions.get(&attempt) else { return };
+        let sealed = session.door.seal(s, body, wall_clock::now_seconds(), &mut SystemEntropy);
+        if let Some(Ok(event)) = sealed {
+            self.buyer.pool.publish_ephemeral(event, RelayRole::Stream);
+        }
+    }
+
+    /// Signs the word on a receipt with the session key, keeps both, publishes it.
+    fn settle(&mut self, settlement: &Settlement) {
+        let Some(session) = self.sessions.get(&settlement.attempt) else { return };
+        let key = session.door.session();
+        let draft = settlement.acknowledgement().draft(&key.public_key(), wall_clock::now_seconds());
+        let Ok(draft) = draft else { return };
+        let ack = key.sign(draft, &mut SystemEntropy);
+        let mut is_kept = false;
+        if settlement.verdict.is_ok() {
+            match self.buyer.store.append(&settlement.dispatch, &settlement.receipt, &ack) {
+                Ok(()) => is_kept = true,
+                Err(error) => tracing::error!(%error, "the receipt was not kept"),
+            }
+        }
+        self.last_ack = Some((ack.clone(), is_kept));
+        let pool = self.buyer.pool.clone();
+        self.acks.push(tokio::spawn(async move {
+            let outcome = pool.publish_stored(ack).await;
+            tracing::debug!(acks = outcome.acks, wanted = outcome.wanted, "acknowledgement published");
+        }));
+    }
+
+    async fn end(mut self, ending: Result<Answer, JobFailure>) -> Result<Bought, JobFailure> {
+        for ack in self.acks.drain(..) {
+            if tokio::time::timeout(ACK_WAIT, ack).await.is_err() {
+                tracing::warn!("no relay confirmed the acknowledgement; it is kept in the receipts file");
+            }
+        }
+        let answer = ending?;
+        let Some((ack, is_kept)) = self.last_ack.take() else {
+            return Err(JobFailure { attempts: answer.attempts, has_shown: true, ..no_answer() });
+        };
+        self.buyer.keep_record(&answer.ticket, Some((&answer, answer.settlement.receipt.id())));
+        let held = HeldTicket {
+            ticket: answer.ticket.clone(),
+            key: self.ticket_key.clone(),
+            used: self.used.saturating_add(1),
+        };
+        Ok(Bought { answer, ack, held, is_kept })
+    }
+}
+
+/// A fault of our own: an ending without what belongs to it.
+fn no_answer() -> JobFailure {
+    JobFailure {
+        refusal: Refusal::new(RefusalCode::Internal, "the receipt could not be acknowledged"),
+        dishonest: None,
+        has_shown: false,
+        attempts: Vec::new(),
+        spent: fedai_protocol::Msat::ZERO,
+    }
+}

@@ -1,0 +1,10 @@
+//! What the client does to the world: relays, files, time. It decides nothing; the core does.
+
+pub mod buyer;
+pub mod config;
+pub mod job_record;
+pub mod job_run;
+pub mod network_view;
+mod own_quotes;
+pub mod private_file;
+pub mod receipt_store;
