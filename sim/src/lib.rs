@@ -1,1 +1,25 @@
-//! sim
+//! A deterministic world that drives the production cores of router, node and client.
+//!
+//! One engine, two uses: an economic simulator (latency, cost, utilisation, drops on synthetic workloads) and a fault
+//! simulator that checks its invariants after every event. There is no second copy of any production logic in here: the
+//! actors are thin shells that sign, seal and open, as the real ones do, on virtual time and seeded randomness.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod agenda;
+pub mod chance;
+pub mod cli;
+pub mod client_actor;
+pub mod faults;
+pub mod invariants;
+pub mod node_actor;
+pub mod relay_model;
+pub mod report;
+pub mod router_actor;
+pub mod run_log;
+pub mod runner_model;
+pub mod scenario;
+pub mod swarm;
+pub mod turn;
+pub mod workload;
+pub mod world;

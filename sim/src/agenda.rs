@@ -1,0 +1,72 @@
+//! What will happen, in the one order in which it happens: by time, and by the order of asking among equals.
+//!
+//! The clock is virtual and moves only when the next thing is taken. It never runs back: what is asked for in the past
+//! happens now, after everything that was asked for before.
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::UnixMicros;
+
+/// The future.
+#[derive(Clone, Debug)]
+pub struct Agenda<E> {
+    now: UnixMicros,
+    asked: u64,
+    entries: BTreeMap<(UnixMicros, u64), E>,
+}
+
+impl<E> Agenda<E> {
+    /// Nothing will happen.
+    #[must_use]
+    pub const fn new(now: UnixMicros) -> Self {
+        Self { now, asked: 0, entries: BTreeMap::new() }
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> UnixMicros {
+        self.now
+    }
+
+    /// Number of things to come.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when nothing will happen any more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds something.
+    pub fn at(&mut self, at: UnixMicros, event: E) {
+        self.asked = self.asked.saturating_add(1);
+        self.entries.insert((at.max(self.now), self.asked), event);
+    }
+
+    /// Moves the clock to the next thing and gives it.
+    pub fn take_next(&mut self) -> Option<E> {
+        let ((at, _), event) = self.entries.pop_first()?;
+        self.now = at;
+        Some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_never_runs_back_and_equals_keep_their_order() {
+        let mut agenda = Agenda::new(UnixMicros(10));
+        agenda.at(UnixMicros(30), "c");
+        agenda.at(UnixMicros(20), "a");
+        agenda.at(UnixMicros(20), "b");
+        assert_eq!((agenda.take_next(), agenda.now()), (Some("a"), UnixMicros(20)));
+        agenda.at(UnixMicros(5), "late");
+        let order: Vec<&str> = core::iter::from_fn(|| agenda.take_next()).collect();
+        assert_eq!((order, agenda.now()), (vec!["b", "late", "c"], UnixMicros(30)));
+    }
+}

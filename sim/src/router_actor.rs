@@ -1,0 +1,187 @@
+//! A router: the production core, and the few lines of a shell that sign, seal and open for it.
+
+use fedai_protocol::event_kinds::{LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK};
+use fedai_protocol::message::{Message, ParseError, body_json};
+use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::quote::QuoteOutcome;
+use fedai_protocol::router_profile::RouterFee;
+use fedai_protocol::sealed_session::Conversation;
+use fedai_protocol::{
+    Dispatch, Entropy, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest, Receipt, ReceiptAck,
+    SigningKey, UnixMicros, VerifiedEvent,
+};
+use fedai_router_agent::core::announcing::{Announcement, Introduction};
+use fedai_router_agent::core::policy::Policy;
+use fedai_router_agent::core::quote_desk::{Asker, QuoteDraft, QuoteTerms};
+use fedai_router_agent::core::rate_limit::Rate;
+use fedai_router_agent::core::registry::Held;
+use fedai_router_agent::core::{AckHeard, Action, Input, RouterCore, RouterTerms};
+
+use crate::chance::Chance;
+use crate::turn::{Effect, Fact, Turn};
+
+/// The router.
+pub struct RouterActor {
+    identity: SigningKey,
+    session: SigningKey,
+    core: RouterCore,
+}
+
+impl RouterActor {
+    /// A router that knows nobody.
+    #[must_use]
+    pub fn new(now: UnixMicros, chance: &mut Chance) -> Self {
+        let (identity, session) = (SigningKey::generate(chance), SigningKey::generate(chance));
+        let terms = terms(identity.public_key(), session.public_key(), chance.bytes32());
+        let core = RouterCore::new(now, terms);
+        Self { identity, session, core }
+    }
+
+    /// Identity key.
+    #[must_use]
+    pub fn identity(&self) -> PublicKey {
+        self.identity.public_key()
+    }
+
+    /// Key that requests are sealed to.
+    #[must_use]
+    pub fn session(&self) -> PublicKey {
+        self.session.public_key()
+    }
+
+    /// The production core, to look at.
+    #[must_use]
+    pub const fn core(&self) -> &RouterCore {
+        &self.core
+    }
+
+    /// Begins to listen.
+    pub fn start(&mut self, turn: &mut Turn<'_>) {
+        turn.effects.push(Effect::Listen(self.identity()));
+        self.take(Input::Tick, turn);
+    }
+
+    /// An event arrived.
+    pub fn receive(&mut self, event: &VerifiedEvent, turn: &mut Turn<'_>) {
+        if event.check_time(turn.now.seconds()).is_err() {
+            return;
+        }
+        if let Ok(Some(input)) = self.read(event) {
+            self.take(input, turn);
+        }
+    }
+
+    /// Takes an input and does what comes of it.
+    pub fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
+        let mut actions = Vec::new();
+        self.core.handle(turn.now, input, &mut actions);
+        for action in actions {
+            match action {
+                Action::Quote { asker, draft } => self.quote(&asker, &draft, turn),
+                Action::Refuse { asker, refusal, expires_at } => {
+                    let outcome = QuoteOutcome::Refusal(refusal);
+                    let reply =
+                        QuoteReply { request: asker.request, client: asker.client, outcome, expires_at };
+                    self.reply(&reply, turn);
+                }
+                Action::Publish(Announcement::Summary(summary)) => {
+                    turn.facts.push(Fact::Summed(Box::new(summary)));
+                }
+                Action::Evidence { code, .. } => turn.facts.push(Fact::Accused(code)),
+                // Profiles and ranks have no reader in this world; the router is not restarted, so nothing reads its
+                // journal, its decisions or its counters either.
+                Action::Publish(_)
+                | Action::Journal { .. }
+                | Action::Decided(_)
+                | Action::Count { .. }
+                | Action::Observe { .. } => {}
+            }
+        }
+    }
+
+    fn read(&self, event: &VerifiedEvent) -> Result<Option<Input>, ParseError> {
+        let held = Some(event.clone());
+        Ok(Some(match event.kind() {
+            NODE_DESCRIPTOR => {
+                Input::Descriptor(Held { received: NodeDescriptor::parse(event)?, event: held })
+            }
+            MODEL_OFFER => Input::Offer(Held { received: ModelOffer::parse(event)?, event: held }),
+            LOAD_PING => Input::LoadPing(LoadPing::parse(event)?),
+            RECEIPT => Input::Receipt(Receipt::parse(event)?),
+            RECEIPT_ACK => Input::Acknowledged(AckHeard::read(ReceiptAck::parse(event)?)?),
+            QUOTE_REQUEST => {
+                let conversation =
+                    Conversation::derive(&self.session, &event.author()).map_err(|_| ParseError::Sealed)?;
+                let body = conversation.open(event.content()).map_err(|_| ParseError::Sealed)?;
+                Input::QuoteRequest { request: QuoteRequest::parse_body(event, &body)?, sealed: true }
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn quote(&mut self, asker: &Asker, draft: &QuoteDraft, turn: &mut Turn<'_>) {
+        let now = turn.now.seconds();
+        let mut ticket = None;
+        if let Some(dispatch) = &draft.dispatch {
+            let Ok(unsigned) = dispatch.draft(&self.identity(), now) else {
+                return turn.broken("the router drafted a dispatch that its own limits refuse");
+            };
+            let event = self.identity.sign(unsigned, turn.chance);
+            match Dispatch::parse(&event) {
+                Ok(received) => self.take(Input::Dispatched(received), turn),
+                Err(error) => return turn.broken(format!("the router's own dispatch does not parse: {error}")),
+            }
+            ticket = Some(event);
+        }
+        match draft.reply(asker, ticket.as_ref()) {
+            Some(reply) => self.reply(&reply, turn),
+            None => turn.broken("the router's quote does not fit a reply"),
+        }
+    }
+
+    fn reply(&self, reply: &QuoteReply, turn: &mut Turn<'_>) {
+        let conversation = Conversation::derive(&self.session, &reply.client);
+        let sealed = reply.draft(&self.identity(), turn.now.seconds()).and_then(|mut draft| {
+            let conversation = conversation.map_err(|_| ParseError::Sealed)?;
+            draft.content =
+                conversation.seal(&body_json(reply)?, turn.chance).map_err(|_| ParseError::Sealed)?;
+            Ok(draft)
+        });
+        match sealed {
+            Ok(draft) => {
+                let event = self.identity.sign(draft, turn.chance);
+                turn.publish(event);
+            }
+            Err(error) => turn.broken(format!("the router's reply cannot be sealed: {error}")),
+        }
+    }
+}
+
+fn terms(identity: PublicKey, session: PublicKey, seed: [u8; 32]) -> RouterTerms {
+    RouterTerms {
+        identity,
+        introduction: Introduction {
+            name: "simulated router".to_owned(),
+            fee: RouterFee::default(),
+            session,
+            relays: vec![RELAY.to_owned()],
+            software: concat!("fedai-sim/", env!("CARGO_PKG_VERSION")).to_owned(),
+            lease_seconds: 900,
+        },
+        quotes: QuoteTerms {
+            fee: RouterFee::default(),
+            quote_seconds: 30,
+            dispatch_seconds: 300,
+            methods: vec![PaymentMethod::Free],
+            per_key: Rate { burst: 20.0, per_second: 2.0 },
+            global: Rate { burst: 2_000.0, per_second: 1_000.0 },
+        },
+        policy: Policy::default(),
+        epoch_seconds: 3_600,
+        summary_seconds: 60,
+        seed,
+    }
+}
+
+/// Where everybody is said to listen.
+pub(crate) const RELAY: &str = "ws://relay.invalid";

@@ -1,0 +1,173 @@
+//! Everything about a run that is decided before it begins: nodes, jobs, faults, seed. The same scenario gives the same
+//! run, byte for byte.
+
+use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
+
+use crate::chance::{Chance, Stream};
+use crate::faults::FaultPlan;
+use crate::runner_model::RunnerProfile;
+use crate::workload::Arrival;
+use crate::workload::poisson::Poisson;
+use crate::workload::sessions::Sessions;
+
+/// The model that all simulated nodes offer.
+pub const MODEL: &str = "simulated-8b";
+/// When every world begins: the start of an hour, so that usage epochs are whole.
+pub const START: UnixMicros = UnixMicros(1_800_000_000_000_000);
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Name of its hardware class.
+    pub class: &'static str,
+    /// Its runner.
+    pub runner: RunnerProfile,
+    /// Jobs that may wait.
+    pub queue_max: usize,
+    /// What it would ask for. Offers are free until payment is there: this only prices the report.
+    pub list_price: Price,
+    /// A cheat; only tests of the invariants set it.
+    pub tamper: Option<Tamper>,
+}
+
+/// Ways to break a world on purpose: each must be caught by an invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tamper {
+    /// A node signs a second receipt for a job.
+    DoubleCharge,
+    /// The end of a job is never told.
+    ForgetEnding,
+    /// A word of an answer is handed on twice.
+    RepeatOutput,
+}
+
+/// Which workload a market has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// Independent jobs.
+    Poisson,
+    /// Conversations of several turns.
+    Sessions,
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// Seed of everything.
+    pub seed: u64,
+    /// Name of the workload.
+    pub workload: &'static str,
+    /// Nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// Jobs, in order of time.
+    pub arrivals: Vec<Arrival>,
+    /// Faults.
+    pub faults: FaultPlan,
+    /// From a sender through a relay to a reader, in milliseconds.
+    pub relay_way_ms: u64,
+    /// Mean of what comes on top.
+    pub relay_jitter_ms: u64,
+    /// A world that is broken on purpose.
+    pub tamper: Option<Tamper>,
+}
+
+impl Scenario {
+    /// A market without faults.
+    #[must_use]
+    pub fn market(kind: WorkloadKind, nodes: usize, requests: usize, rate: f64, seed: u64) -> Self {
+        let mut fleet = Chance::new(seed, Stream::Fleet);
+        let mut workload = Chance::new(seed, Stream::Workload);
+        let begin = START.plus_seconds(WARM_UP_SECONDS);
+        let arrivals = match kind {
+            WorkloadKind::Poisson => {
+                Poisson { requests, rate, prompt_bytes_mean: 900.0, words_mean: 60.0 }.draw(begin, &mut workload)
+            }
+            WorkloadKind::Sessions => {
+                Sessions { requests, rate, turns_mean: 4.0, think_seconds_mean: 8.0 }.draw(begin, &mut workload)
+            }
+        };
+        Self {
+            seed,
+            workload: if kind == WorkloadKind::Poisson { "poisson" } else { "sessions" },
+            nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
+            arrivals,
+            faults: FaultPlan::none(),
+            relay_way_ms: 35,
+            relay_jitter_ms: 10,
+            tamper: None,
+        }
+    }
+
+    /// The same with faults drawn from its seed, until the last job has come.
+    #[must_use]
+    pub fn with_faults(mut self) -> Self {
+        let begin = START.plus_seconds(WARM_UP_SECONDS);
+        let last = self.arrivals.last().map_or(begin, |arrival| arrival.at);
+        let mut chance = Chance::new(self.seed, Stream::Faults);
+        self.faults = FaultPlan::draw(self.nodes.len(), begin, last.plus_seconds(10), &mut chance);
+        self
+    }
+
+    /// A small world with faults at rates drawn from the seed, and one job after they are over that has to succeed.
+    #[must_use]
+    pub fn swarm(seed: u64) -> Self {
+        let mut fleet = Chance::new(seed, Stream::Fleet);
+        let mut workload = Chance::new(seed, Stream::Workload);
+        let begin = START.plus_seconds(WARM_UP_SECONDS);
+        let nodes = usize::try_from(fleet.between(1, 3)).unwrap_or(1);
+        let requests = usize::try_from(workload.between(2, 4)).unwrap_or(2);
+        // One prompt in a few is too large for a job open, so uploads see faults as well.
+        let prompt_bytes_mean = if workload.happens(200) { 12_000.0 } else { 400.0 };
+        let poisson = Poisson { requests, rate: 0.5, prompt_bytes_mean, words_mean: 10.0 };
+        let mut arrivals = poisson.draw(begin, &mut workload);
+        let calm_at = begin.plus_seconds(20);
+        let last = arrivals.last().map_or(calm_at, |arrival| arrival.at.max(calm_at));
+        let mut probe = poisson.draw(last.plus_seconds(RECOVERY_SECONDS), &mut workload).swap_remove(0);
+        probe.prompt.job = requests;
+        probe.must_succeed = true;
+        arrivals.push(probe);
+        let mut chance = Chance::new(seed, Stream::Faults);
+        Self {
+            seed,
+            workload: "swarm",
+            nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
+            arrivals,
+            faults: FaultPlan::draw(nodes, begin, calm_at, &mut chance),
+            relay_way_ms: chance.between(1, 120),
+            relay_jitter_ms: chance.between(1, 60),
+            tamper: None,
+        }
+    }
+}
+
+/// Hardware from a home server to a data centre: slots, prefill and decode speed, price in msat per million tokens.
+const CLASSES: [(&str, u32, u64, u64, u64); 4] = [
+    ("cpu", 1, 120, 9, 60_000),
+    ("laptop", 2, 400, 28, 90_000),
+    ("desktop gpu", 4, 2_500, 65, 140_000),
+    ("server gpu", 8, 9_000, 95, 220_000),
+];
+
+fn draw_node(chance: &mut Chance) -> NodeSpec {
+    let class = usize::try_from(chance.between(0, CLASSES.len() as u64 - 1)).unwrap_or(0);
+    let (class, slots, prefill, decode, price) = CLASSES.get(class).copied().unwrap_or(("cpu", 1, 120, 9, 60_000));
+    let spread = |chance: &mut Chance, value: u64| value.saturating_mul(chance.between(80, 120)) / 100;
+    let list_price = Price {
+        input: MsatPerMtok::saturating(spread(chance, price)),
+        cached_input: None,
+        output: MsatPerMtok::saturating(spread(chance, price.saturating_mul(3))),
+        request: Msat::ZERO,
+    };
+    let runner = RunnerProfile {
+        slots,
+        prefill_per_second: spread(chance, prefill),
+        decode_per_second: spread(chance, decode),
+        batch_cost_permille: 60,
+    };
+    NodeSpec { class, runner, queue_max: 16, list_price, tamper: None }
+}
+
+/// Nodes announce themselves before the first job comes.
+const WARM_UP_SECONDS: u64 = 5;
+/// Time for leases, breakers and caps to notice that all is well again.
+const RECOVERY_SECONDS: u64 = 90;
