@@ -208,14 +208,18 @@ async fn a_process_serves_leaves_nothing_behind_and_drains_on_sigterm() {
     assert_eq!(last.status, NodeStatus::Draining);
     assert!(last.expires_at < node.descriptor.message.expires_at);
 
-    let logs = logs.await.unwrap();
+    assert_nothing_left(data.path(), logs.await.unwrap(), &answer);
+}
+
+/// Neither prompt, answer nor secret key is in the log or in a file.
+fn assert_nothing_left(data: &Path, logs: String, answer: &str) {
     assert!(logs.contains("receipt"), "the log is there to be searched");
     let mut texts = vec![("the log".to_owned(), logs)];
-    read_all(data.path(), &mut texts);
+    read_all(data, &mut texts);
     assert!(texts.len() > 5, "only {} files", texts.len());
     for (name, text) in texts {
         assert!(!text.contains(SECRET), "the prompt is in {name}");
-        assert!(!text.contains(&answer), "the answer is in {name}");
+        assert!(!text.contains(answer), "the answer is in {name}");
         assert!(name.ends_with("node.key") || !text.contains("nsec1"), "a secret key is in {name}");
     }
 }

@@ -1,6 +1,7 @@
 //! The router of the fed_AI network: it decides who serves a job, without ever seeing it.
 //!
-//! [`core`] is the pure state machine (registry, scheduler, quotes, tickets, trust, receipt ledger), driven by the shell
+//! [`core`] is the pure state machine (registry, scheduler, quotes, tickets, trust, receipt ledger), driven
+//! by the shell
 //! here and by the simulator alike. [`run`] embeds a whole router in another process.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]

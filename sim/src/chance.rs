@@ -20,6 +20,8 @@ pub enum Stream {
     Relay = 4,
     /// Keys, nonces and signatures.
     Keys = 5,
+    /// Times of router restarts.
+    Router = 6,
 }
 
 /// One stream.

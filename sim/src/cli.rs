@@ -118,7 +118,8 @@ fn run(args: &RunArgs) -> Outcome {
     let report = Report::new(&log);
     let (json, page) = (report.to_json()?, markdown::page(&report));
     if let Some(folder) = &args.out {
-        write(folder, &json, &page).map_err(|error| format!("{} cannot be written: {error}", folder.display()))?;
+        write(folder, &json, &page)
+            .map_err(|error| format!("{} cannot be written: {error}", folder.display()))?;
     }
     say(if args.json { &json } else { &page })
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fedai_client::core::attempt::OpenedWith;
 use fedai_client::core::job_ending::Settlement;
-use fedai_client::core::job_journey::{Journey, JourneyAction, JourneyInput};
+use fedai_client::core::job_journey::Journey;
 use fedai_client::core::job_spec::{DeliveryMode, JobSpec, JourneyTiming, OnBreak, RouterTarget};
+use fedai_client::core::journey_step::{JourneyAction, JourneyInput};
 use fedai_client::core::quote_check::{Question, Ticket};
 use fedai_client::core::session_door::SessionDoor;
 use fedai_protocol::chunking;
@@ -144,12 +145,13 @@ impl ClientActor {
     }
 
     fn ask(&self, request: &QuoteRequest, turn: &mut Turn<'_>) -> Option<JourneyInput> {
-        let sealed = request.draft(&self.ticket_key.public_key(), turn.now.seconds()).and_then(|mut draft| {
-            let conversation = self.with_router()?;
-            draft.content =
-                conversation.seal(&body_json(request)?, turn.chance).map_err(|_| ParseError::Sealed)?;
-            Ok(draft)
-        });
+        let sealed =
+            request.draft(&self.ticket_key.public_key(), turn.now.seconds()).and_then(|mut draft| {
+                let conversation = self.with_router()?;
+                draft.content =
+                    conversation.seal(&body_json(request)?, turn.chance).map_err(|_| ParseError::Sealed)?;
+                Ok(draft)
+            });
         match sealed {
             Ok(draft) => {
                 let event = self.ticket_key.sign(draft, turn.chance);
@@ -230,8 +232,7 @@ impl ClientActor {
     fn publish_open(&self, attempt: u32, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(&attempt) else { return };
         let now = turn.now.seconds();
-        let again =
-            session.open.wrap(&self.ticket_key, &session.inbox, session.created_at, now, turn.chance);
+        let again = session.open.wrap(&self.ticket_key, &session.inbox, session.created_at, now, turn.chance);
         match again {
             Ok(wrapped) => turn.publish(wrapped.wrap),
             Err(error) => turn.broken(format!("a job cannot be sealed again: {error}")),

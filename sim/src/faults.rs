@@ -1,5 +1,5 @@
-//! What goes wrong, and until when: rates and times drawn from the seed before the run. After `calm_at` nothing is broken
-//! any more, and the network has to recover by itself.
+//! What goes wrong, and until when: rates and times drawn from the seed before the run. After `calm_at`
+//! nothing is broken any more, and the network has to recover by itself.
 
 use fedai_protocol::UnixMicros;
 
@@ -7,11 +7,18 @@ use crate::chance::Chance;
 use crate::relay_model::RelayFaults;
 
 /// Kinds of faults, for people.
-pub const FAULTS: [(&str, &str); 5] = [
-    ("relay drop", "0-30 % of events are lost; senders of stored kinds publish again, ephemeral ones are gone"),
+pub const FAULTS: [(&str, &str); 6] = [
+    (
+        "relay drop",
+        "0-30 % of events are lost; senders of stored kinds publish again, ephemeral ones are gone",
+    ),
     ("relay duplicate", "0-50 % of events arrive 2-4 times, up to 20 s later"),
     ("relay delay", "0-30 % of events are held back by up to 5 s, which also reorders them"),
     ("node crash", "process and runner are gone at any instant; it restarts from its journal of receipts"),
+    (
+        "router crash",
+        "the router is gone for up to 5 s and comes back from its journal, its state being the same",
+    ),
     ("runner hang", "no token comes for 2-20 s, jobs stay on their slots"),
 ];
 
@@ -33,6 +40,8 @@ pub struct FaultPlan {
     pub relay: RelayFaults,
     /// Dead processes.
     pub crashes: Vec<NodeFault>,
+    /// A dead router, from and until.
+    pub router: Option<(UnixMicros, UnixMicros)>,
     /// Hanging runners.
     pub hangs: Vec<NodeFault>,
     /// When all faults are over.
@@ -46,6 +55,7 @@ impl FaultPlan {
         Self {
             relay: RelayFaults::default(),
             crashes: Vec::new(),
+            router: None,
             hangs: Vec::new(),
             calm_at: UnixMicros(0),
         }
@@ -60,7 +70,7 @@ impl FaultPlan {
             delay_permille: chance.between(0, 300),
             delay_ms_max: chance.between(0, 5_000),
         };
-        let mut plan = Self { relay, crashes: Vec::new(), hangs: Vec::new(), calm_at };
+        let mut plan = Self { relay, crashes: Vec::new(), router: None, hangs: Vec::new(), calm_at };
         for node in 0..nodes {
             for _ in 0..chance.between(0, 2) {
                 plan.crashes.extend(draw_fault(node, begin, calm_at, (500, 8_000), chance));
@@ -70,6 +80,16 @@ impl FaultPlan {
             }
         }
         plan
+    }
+
+    /// Adds a crash of the router, in one run of three.
+    #[must_use]
+    pub fn with_router_crash(mut self, begin: UnixMicros, chance: &mut Chance) -> Self {
+        if chance.happens(333) {
+            let fault = draw_fault(0, begin, self.calm_at, (200, 5_000), chance);
+            self.router = fault.map(|fault| (fault.at, fault.until));
+        }
+        self
     }
 
     /// True when nothing goes wrong.

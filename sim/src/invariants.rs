@@ -1,21 +1,20 @@
 //! What must hold in every world, after every event, whatever goes wrong.
 //!
-//! The watcher sees facts, never the insides of a core beyond its public state, and keeps its own plain books: a map and a
-//! sum where a core has a clever structure. The first fact that does not fit ends the run.
+//! The watcher sees facts, never the insides of a core beyond its public state, and keeps its own plain
+//! books: a map and a sum where a core has a clever structure. The first fact that does not fit ends the
+//! run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
 use fedai_node_agent::core::NodeState;
 use fedai_node_agent::core::policy::JobLimits;
-use fedai_protocol::{
-    EventId, JobId, Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent,
-};
+use fedai_protocol::{EventId, JobId, Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent};
 
 use crate::workload::prompt::Prompt;
 
 /// Names and meanings of the invariants.
-pub const INVARIANTS: [(&str, &str); 12] = [
+pub const INVARIANTS: [(&str, &str); 13] = [
     ("conservation", "requests that came = done + refused + still open"),
     ("one_receipt_per_job", "no job id has two receipts, over all nodes, crashes and repeats"),
     ("receipt_chain", "receipts of a node are numbered without a gap and name their predecessor"),
@@ -23,10 +22,20 @@ pub const INVARIANTS: [(&str, &str); 12] = [
     ("sums_agree", "what clients accepted is on nodes' disks, and the router's sums are those of the disks"),
     ("durable_before_told", "a client never sees a receipt that is not on the node's disk"),
     ("honest_is_not_accused", "no honest receipt is disputed by its client or brought up by the router"),
+    (
+        "restart_is_the_same",
+        "a router that read its journal has the tickets, sums and trust that it had when it died",
+    ),
     ("whole_answers", "an answer that ended well is complete, in order, and nothing in it came twice"),
     ("causality", "nothing comes before its cause or after its end; the clock never runs back"),
-    ("queues_within_limits", "slots, queue and open jobs of a node are within its limits, and it knows its runner's load"),
-    ("sealed_on_relays", "what relays carry is sealed or public by its kind, without a word of prompt or output"),
+    (
+        "queues_within_limits",
+        "slots, queue and open jobs of a node are within its limits, and it knows its runner's load",
+    ),
+    (
+        "sealed_on_relays",
+        "what relays carry is sealed or public by its kind, without a word of prompt or output",
+    ),
     ("every_job_ends", "each job ends once and in time, and succeeds when all faults were over long before"),
 ];
 
@@ -89,7 +98,13 @@ impl Watcher {
     /// A job came.
     pub fn arrived(&mut self, prompt: Prompt, must_succeed: bool) {
         self.arrived = self.arrived.saturating_add(1);
-        self.jobs.push(JobBook { prompt, must_succeed, shown: String::new(), completed: false, ended: false });
+        self.jobs.push(JobBook {
+            prompt,
+            must_succeed,
+            shown: String::new(),
+            completed: false,
+            ended: false,
+        });
     }
 
     /// A client opened a job at a node.
@@ -101,13 +116,15 @@ impl Watcher {
 
     /// A runner began with a job.
     pub fn runner_started(&self, id: JobId) -> Check {
-        ensure(self.attempts.contains_key(&id), "causality", || format!("a runner began {id}, which nobody opened"))
+        ensure(self.attempts.contains_key(&id), "causality", || {
+            format!("a runner began {id}, which nobody opened")
+        })
     }
 
     /// A receipt is on disk.
     pub fn durable(&mut self, node: PublicKey, event: &VerifiedEvent) -> Check {
-        let receipt =
-            Receipt::parse(event).map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
+        let receipt = Receipt::parse(event)
+            .map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
         let receipt_id = receipt.id;
         let receipt = receipt.message;
         let before = self.receipts.insert(receipt.job, receipt_id);
@@ -130,7 +147,9 @@ impl Watcher {
         let Some(book) = self.jobs.get_mut(job) else { return Ok(()) };
         book.shown.push_str(text);
         let is_begin = book.prompt.answer().starts_with(&book.shown);
-        ensure(is_begin, "whole_answers", || format!("the output of job {job} is not the begin of its answer"))
+        ensure(is_begin, "whole_answers", || {
+            format!("the output of job {job} is not the begin of its answer")
+        })
     }
 
     /// The person was told that the answer begins anew.
@@ -166,7 +185,8 @@ impl Watcher {
                 ensure(answer.text == whole && book.shown == whole, "whole_answers", || {
                     format!("job {job}: {} of {} bytes were handed on", book.shown.len(), whole.len())
                 })?;
-                let within = answer.settlement.verdict.as_ref().is_ok_and(|sum| *sum <= answer.ticket.ceiling);
+                let within =
+                    answer.settlement.verdict.as_ref().is_ok_and(|sum| *sum <= answer.ticket.ceiling);
                 ensure(within, "charge_within_quote", || format!("job {job} is above its quote's ceiling"))?;
                 ensure(!book.completed, "one_receipt_per_job", || format!("job {job} was completed twice"))?;
                 book.completed = true;
@@ -174,7 +194,10 @@ impl Watcher {
             Err(failure) => {
                 self.failed = self.failed.saturating_add(1);
                 ensure(!book.must_succeed, "every_job_ends", || {
-                    format!("job {job} came long after all faults and failed: {} ({:?})", failure.refusal, failure.attempts)
+                    format!(
+                        "job {job} came long after all faults and failed: {} ({:?})",
+                        failure.refusal, failure.attempts
+                    )
                 })?;
                 let text = || format!("job {job}: a router is called dishonest: {:?}", failure.dishonest);
                 ensure(failure.dishonest.is_none(), "honest_is_not_accused", text)?;
@@ -232,7 +255,11 @@ pub fn queues(state: &NodeState, limits: &JobLimits, on_runner: usize) -> Check 
     let slots = usize::try_from(state.slots).unwrap_or(usize::MAX);
     ensure(state.running <= slots, "queues_within_limits", text)?;
     ensure(state.queued <= limits.queue_max, "queues_within_limits", text)?;
-    ensure(state.open <= limits.jobs_max && state.running + state.queued <= state.open, "queues_within_limits", text)?;
+    ensure(
+        state.open <= limits.jobs_max && state.running + state.queued <= state.open,
+        "queues_within_limits",
+        text,
+    )?;
     ensure(state.running == on_runner, "queues_within_limits", text)
 }
 

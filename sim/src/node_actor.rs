@@ -16,8 +16,8 @@ use fedai_protocol::output_stream::output_line;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
 use fedai_protocol::{
-    Dispatch, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey, UnixMicros,
-    UnixSeconds, VerifiedEvent,
+    Dispatch, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey,
+    UnixMicros, UnixSeconds, VerifiedEvent,
 };
 
 use crate::chance::Chance;
@@ -171,7 +171,9 @@ impl NodeActor {
 
     /// A step of the runner that was asked for in this life.
     pub fn runner_step(&mut self, due: Due<JobId>, turn: &mut Turn<'_>) {
-        let Some(prompt) = self.life.as_ref().and_then(|life| life.work.get(&due.key)).copied() else { return };
+        let Some(prompt) = self.life.as_ref().and_then(|life| life.work.get(&due.key)).copied() else {
+            return;
+        };
         let job = due.key;
         match self.runner.step(turn.now, job, due.ticket) {
             Step::Token(number, next) => {
@@ -196,7 +198,13 @@ impl NodeActor {
     }
 
     /// A receipt of this life is on disk; the outbox has it.
-    pub fn stored(&mut self, job: JobId, event: &VerifiedEvent, dispatch: &VerifiedEvent, turn: &mut Turn<'_>) {
+    pub fn stored(
+        &mut self,
+        job: JobId,
+        event: &VerifiedEvent,
+        dispatch: &VerifiedEvent,
+        turn: &mut Turn<'_>,
+    ) {
         self.write(event, dispatch, turn);
         if self.tamper == Some(Tamper::DoubleCharge) {
             self.charge_twice(event, dispatch, turn);

@@ -1,21 +1,22 @@
 //! The relays between all parties: who hears what, how late, how often, or not at all.
 //!
-//! The rule: a relay carries events and understands none. What it carries is public by its kind or sealed, and no mark of
-//! a prompt or an output is ever in it; the first event that breaks this ends the run. Stored kinds that are lost are
-//! published again by their sender's outbox; ephemeral ones are lost for good.
+//! The rule: a relay carries events and understands none. What it carries is public by its kind or sealed,
+//! and no mark of a prompt or an output is ever in it; the first event that breaks this ends the run.
+//! Stored kinds that are lost are published again by their sender's outbox; ephemeral ones are lost for
+//! good.
 
 use std::collections::BTreeMap;
 
 use fedai_protocol::event_kinds::{
-    DISPATCH, EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK,
-    ROUTER_PROFILE, SESSION_FRAME, STORED, TRUST_ASSERTION, USAGE_SUMMARY,
+    DISPATCH, EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST, RECEIPT,
+    RECEIPT_ACK, ROUTER_PROFILE, SESSION_FRAME, STORED, TRUST_ASSERTION, USAGE_SUMMARY,
 };
 use fedai_protocol::sealed_session::base64_decode;
 use fedai_protocol::{Entropy, PublicKey, UnixMicros, VerifiedEvent};
 
 use crate::chance::Chance;
-use crate::world::Party;
 use crate::workload::prompt::PLAINTEXT_MARK;
+use crate::world::Party;
 
 /// How bad the relays are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +82,12 @@ impl RelayModel {
     #[must_use]
     pub const fn new(way_ms: u64, jitter_ms: u64) -> Self {
         Self {
-            faults: RelayFaults { drop_permille: 0, duplicate_permille: 0, delay_permille: 0, delay_ms_max: 0 },
+            faults: RelayFaults {
+                drop_permille: 0,
+                duplicate_permille: 0,
+                delay_permille: 0,
+                delay_ms_max: 0,
+            },
             way_micros: way_ms.saturating_mul(1_000),
             jitter_micros: jitter_ms as f64 * 1_000.0,
             listeners: BTreeMap::new(),
@@ -209,7 +215,8 @@ mod tests {
         let mut chance = Chance::new(1, Stream::Relay);
         let key = SigningKey::generate(&mut chance);
         let mut relay = RelayModel::new(10, 5);
-        let mut carry = |kind, content: &str| relay.carry(UnixMicros(0), &event(kind, content, &key), &mut chance);
+        let mut carry =
+            |kind, content: &str| relay.carry(UnixMicros(0), &event(kind, content, &key), &mut chance);
         assert_eq!(carry(RECEIPT, &format!("a {PLAINTEXT_MARK} b")), Err(Leak::Plaintext(RECEIPT)));
         assert_eq!(carry(SESSION_FRAME, "{\"job\":1}"), Err(Leak::Unsealed(SESSION_FRAME)));
         assert_eq!(carry(1, "hello"), Err(Leak::Kind(1)));
@@ -226,7 +233,11 @@ mod tests {
         let receipt = event(RECEIPT, "a receipt", &key);
         for _ in 0..10_000 {
             let carriage = relay.carry(UnixMicros(0), &receipt, &mut chance).unwrap();
-            assert_eq!(carriage.again.is_some(), carriage.deliveries.is_empty(), "stored kinds are sent again");
+            assert_eq!(
+                carriage.again.is_some(),
+                carriage.deliveries.is_empty(),
+                "stored kinds are sent again"
+            );
             assert!(carriage.deliveries.iter().all(|(at, _)| at.0 >= 10_000));
         }
         let Carried { dropped, duplicated, .. } = relay.carried();

@@ -1,30 +1,42 @@
 //! A router: the production core, and the few lines of a shell that sign, seal and open for it.
 
-use fedai_protocol::event_kinds::{LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK};
+use fedai_protocol::event_kinds::{
+    LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, STORED,
+};
 use fedai_protocol::message::{Message, ParseError, body_json};
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
-    Dispatch, Entropy, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest, Receipt, ReceiptAck,
-    SigningKey, UnixMicros, VerifiedEvent,
+    Dispatch, Entropy, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest, Receipt,
+    ReceiptAck, SigningKey, UnixMicros, VerifiedEvent,
 };
 use fedai_router_agent::core::announcing::{Announcement, Introduction};
 use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::quote_desk::{Asker, QuoteDraft, QuoteTerms};
 use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
-use fedai_router_agent::core::{AckHeard, Action, Input, RouterCore, RouterTerms};
+use fedai_router_agent::core::{
+    AckHeard, Action, Input, JournalKind, Restored, RestoredRecord, RouterCore, RouterTerms,
+};
 
 use crate::chance::Chance;
+use crate::scenario::START;
 use crate::turn::{Effect, Fact, Turn};
 
 /// The router.
 pub struct RouterActor {
     identity: SigningKey,
     session: SigningKey,
-    core: RouterCore,
+    terms: RouterTerms,
+    /// None while the process is dead.
+    core: Option<RouterCore>,
+    /// What survives: records, and the time at which each was acted on.
+    journal: Vec<(UnixMicros, JournalKind, VerifiedEvent)>,
+    /// What relays keep for a reader that comes later.
+    kept: Vec<VerifiedEvent>,
+    state_hash: [u8; 32],
 }
 
 impl RouterActor {
@@ -33,8 +45,8 @@ impl RouterActor {
     pub fn new(now: UnixMicros, chance: &mut Chance) -> Self {
         let (identity, session) = (SigningKey::generate(chance), SigningKey::generate(chance));
         let terms = terms(identity.public_key(), session.public_key(), chance.bytes32());
-        let core = RouterCore::new(now, terms);
-        Self { identity, session, core }
+        let core = Some(RouterCore::new(now, terms.clone()));
+        Self { identity, session, terms, core, journal: Vec::new(), kept: Vec::new(), state_hash: [0; 32] }
     }
 
     /// Identity key.
@@ -49,10 +61,32 @@ impl RouterActor {
         self.session.public_key()
     }
 
-    /// The production core, to look at.
+    /// When its core wants to be asked again.
     #[must_use]
-    pub const fn core(&self) -> &RouterCore {
-        &self.core
+    pub fn poll_timeout(&self) -> Option<UnixMicros> {
+        self.core.as_ref()?.poll_timeout()
+    }
+
+    /// Kills the process.
+    pub fn crash(&mut self, now: UnixMicros) {
+        if let Some(core) = self.core.take() {
+            self.state_hash = core.state_hash(now);
+        }
+    }
+
+    /// Starts it again from its journal, and lets it catch up with what relays kept.
+    pub fn restart(&mut self, died_at: UnixMicros, turn: &mut Turn<'_>) {
+        let mut core = RouterCore::new(turn.now, self.terms.clone());
+        let records =
+            self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event)).collect();
+        core.handle(turn.now, Input::Restore { since: START.seconds(), records }, &mut Vec::new());
+        let is_same = core.state_hash(died_at) == self.state_hash;
+        self.core = Some(core);
+        turn.facts.push(Fact::RouterRestarted { is_same });
+        for event in core::mem::take(&mut self.kept) {
+            self.receive(&event, turn);
+        }
+        self.take(Input::Tick, turn);
     }
 
     /// Begins to listen.
@@ -66,15 +100,26 @@ impl RouterActor {
         if event.check_time(turn.now.seconds()).is_err() {
             return;
         }
+        if STORED.contains(&event.kind()) {
+            self.kept.push(event.clone());
+        }
+        if self.core.is_none() {
+            return;
+        }
         if let Ok(Some(input)) = self.read(event) {
-            self.take(input, turn);
+            self.take_event(input, Some(event), turn);
         }
     }
 
     /// Takes an input and does what comes of it.
     pub fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
+        self.take_event(input, None, turn);
+    }
+
+    fn take_event(&mut self, input: Input, event: Option<&VerifiedEvent>, turn: &mut Turn<'_>) {
+        let Some(core) = &mut self.core else { return };
         let mut actions = Vec::new();
-        self.core.handle(turn.now, input, &mut actions);
+        core.handle(turn.now, input, &mut actions);
         for action in actions {
             match action {
                 Action::Quote { asker, draft } => self.quote(&asker, &draft, turn),
@@ -88,13 +133,12 @@ impl RouterActor {
                     turn.facts.push(Fact::Summed(Box::new(summary)));
                 }
                 Action::Evidence { code, .. } => turn.facts.push(Fact::Accused(code)),
-                // Profiles and ranks have no reader in this world; the router is not restarted, so nothing reads its
-                // journal, its decisions or its counters either.
-                Action::Publish(_)
-                | Action::Journal { .. }
-                | Action::Decided(_)
-                | Action::Count { .. }
-                | Action::Observe { .. } => {}
+                Action::Journal { kind, .. } => match event {
+                    Some(event) => self.journal.push((turn.now, kind, event.clone())),
+                    None => turn.broken("the router journals an event that was not handed in"),
+                },
+                // Profiles, ranks, decisions and metrics have no reader in this world.
+                Action::Publish(_) | Action::Decided(_) | Action::Count { .. } | Action::Observe { .. } => {}
             }
         }
     }
@@ -128,8 +172,10 @@ impl RouterActor {
             };
             let event = self.identity.sign(unsigned, turn.chance);
             match Dispatch::parse(&event) {
-                Ok(received) => self.take(Input::Dispatched(received), turn),
-                Err(error) => return turn.broken(format!("the router's own dispatch does not parse: {error}")),
+                Ok(received) => self.take_event(Input::Dispatched(received), Some(&event), turn),
+                Err(error) => {
+                    return turn.broken(format!("the router's own dispatch does not parse: {error}"));
+                }
             }
             ticket = Some(event);
         }
@@ -155,6 +201,18 @@ impl RouterActor {
             Err(error) => turn.broken(format!("the router's reply cannot be sealed: {error}")),
         }
     }
+}
+
+fn restored(at: UnixMicros, kind: JournalKind, event: &VerifiedEvent) -> Option<Restored> {
+    let record = match kind {
+        JournalKind::Dispatch => RestoredRecord::Dispatch(Dispatch::parse(event).ok()?),
+        JournalKind::Receipt => RestoredRecord::Receipt(Receipt::parse(event).ok()?),
+        JournalKind::Ack => {
+            RestoredRecord::Acknowledged(AckHeard::read(ReceiptAck::parse(event).ok()?).ok()?)
+        }
+        JournalKind::Fork => RestoredRecord::Fork(Receipt::parse(event).ok()?),
+    };
+    Some(Restored { at, record })
 }
 
 fn terms(identity: PublicKey, session: PublicKey, seed: [u8; 32]) -> RouterTerms {

@@ -66,6 +66,8 @@ pub struct RunLog {
     pub attempts: u64,
     /// Processes killed.
     pub crashes: u64,
+    /// Routers killed.
+    pub router_crashes: u64,
     /// Runners hung.
     pub hangs: u64,
     /// Turns of actors.
@@ -92,6 +94,7 @@ impl RunLog {
             scenario: scenario.clone(),
             attempts: 0,
             crashes: 0,
+            router_crashes: 0,
             hangs: 0,
             events: 0,
             relay: Carried::default(),
@@ -133,7 +136,9 @@ impl RunLog {
     /// A node wrote a receipt.
     pub fn durable(&mut self, party: Party, event: &VerifiedEvent) {
         let Party::Node(index) = party else { return };
-        let (Some(node), Some(spec)) = (self.nodes.get_mut(index), self.scenario.nodes.get(index)) else { return };
+        let (Some(node), Some(spec)) = (self.nodes.get_mut(index), self.scenario.nodes.get(index)) else {
+            return;
+        };
         let amount = Receipt::parse(event).ok().and_then(|got| spec.list_price.amount(&got.message.usage));
         node.list_msat = node.list_msat.saturating_add(amount.map_or(0, |amount| amount.get()));
     }

@@ -26,8 +26,7 @@ fn mean_sojourn(seed: u64, slots: u32, gap: f64, service: f64, jobs: u64) -> f64
         let due = match happening {
             Happening::Arrival => {
                 arrived.insert(next, now);
-                let work =
-                    Work { prefill_micros: chance.exponential(service), token_micros: 0, tokens: 0 };
+                let work = Work { prefill_micros: chance.exponential(service), token_micros: 0, tokens: 0 };
                 let due = runner.submit(now, next, work);
                 next += 1;
                 if next < jobs {

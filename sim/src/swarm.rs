@@ -1,5 +1,5 @@
-//! Many small worlds, each with its own fault rates: what no single scenario would think of. A failure is one seed and one
-//! command that replays it.
+//! Many small worlds, each with its own fault rates: what no single scenario would think of. A failure is
+//! one seed and one command that replays it.
 
 use crate::invariants::Violation;
 use crate::run_log::RunLog;
@@ -33,6 +33,8 @@ pub struct SwarmSums {
     pub duplicated: u64,
     /// Processes killed.
     pub crashes: u64,
+    /// Routers killed.
+    pub router_crashes: u64,
     /// Runners hung.
     pub hangs: u64,
 }
@@ -53,14 +55,16 @@ impl SwarmSums {
         self.dropped += log.relay.dropped;
         self.duplicated += log.relay.duplicated;
         self.crashes += log.crashes;
+        self.router_crashes += log.router_crashes;
         self.hangs += log.hangs;
     }
 }
 
 impl core::fmt::Display for SwarmSums {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { worlds, jobs, done, events, dropped, duplicated, crashes, hangs } = self;
+        let Self { worlds, jobs, done, events, dropped, duplicated, crashes, router_crashes, hangs } = self;
         write!(f, "{worlds} worlds kept every invariant over {events} events: {done} of {jobs} jobs done, ")?;
-        write!(f, "{dropped} events lost, {duplicated} repeated, {crashes} crashes, {hangs} hangs")
+        write!(f, "{dropped} events lost, {duplicated} repeated, ")?;
+        write!(f, "{crashes} node and {router_crashes} router crashes, {hangs} hangs")
     }
 }

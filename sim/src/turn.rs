@@ -41,6 +41,11 @@ pub enum Fact {
     Ended(Box<Result<Answer, JobFailure>>),
     /// The router says that a node cheated.
     Accused(&'static str),
+    /// The router came back from its journal.
+    RouterRestarted {
+        /// True when its state is the one that it died with.
+        is_same: bool,
+    },
     /// The router's sums for a node.
     Summed(Box<UsageSummary>),
     /// A core asked for something that could not be done.

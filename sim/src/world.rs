@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedai_client::core::job_journey::JourneyInput;
+use fedai_client::core::journey_step::JourneyInput;
 use fedai_node_agent::core::Input as NodeInput;
 use fedai_protocol::{JobId, UnixMicros, VerifiedEvent};
 use fedai_router_agent::core::Input as RouterInput;
@@ -42,6 +42,8 @@ enum Happening {
     Stored(usize, u32, JobId, Box<(VerifiedEvent, VerifiedEvent)>),
     Crash(usize),
     Restart(usize),
+    RouterCrash,
+    RouterRestart(UnixMicros),
     Hang(usize),
     Recover(usize),
     Calm,
@@ -112,7 +114,8 @@ impl World {
                 break;
             }
             if now > horizon {
-                return self.check(Err(("every_job_ends", format!("{} jobs are still open", self.clients.len()))))
+                return self
+                    .check(Err(("every_job_ends", format!("{} jobs are still open", self.clients.len()))))
                     .map(|()| self.log);
             }
         }
@@ -131,6 +134,10 @@ impl World {
         for NodeFault { node, at, until } in &faults.hangs {
             self.agenda.at(*at, Happening::Hang(*node));
             self.agenda.at(*until, Happening::Recover(*node));
+        }
+        if let Some((at, until)) = faults.router {
+            self.agenda.at(at, Happening::RouterCrash);
+            self.agenda.at(until, Happening::RouterRestart(at));
         }
         self.relay.set_faults(faults.relay);
         self.agenda.at(faults.calm_at, Happening::Calm);
@@ -172,6 +179,14 @@ impl World {
                     node.start(turn);
                 }
             }),
+            Happening::RouterCrash => {
+                self.log.router_crashes = self.log.router_crashes.saturating_add(1);
+                self.ticks.remove(&Party::Router);
+                self.act(Party::Router, |world, turn| world.router.crash(turn.now))
+            }
+            Happening::RouterRestart(died_at) => {
+                self.act(Party::Router, |world, turn| world.router.restart(died_at, turn))
+            }
             Happening::Hang(index) => {
                 self.log.hangs = self.log.hangs.saturating_add(1);
                 self.with_node(index, |node, _| node.runner().hang())
@@ -331,6 +346,10 @@ impl World {
                 self.watcher.ended(job, &ending)
             }
             Fact::Accused(code) => Err(("honest_is_not_accused", format!("the router has evidence: {code}"))),
+            Fact::RouterRestarted { is_same: true } => Ok(()),
+            Fact::RouterRestarted { is_same: false } => {
+                Err(("restart_is_the_same", "the router's state differs after a restart".to_owned()))
+            }
             Fact::Summed(summary) => {
                 self.watcher.summed(&summary);
                 Ok(())
@@ -355,7 +374,7 @@ impl World {
 
     fn plan_tick(&mut self, now: UnixMicros, party: Party) {
         let at = match party {
-            Party::Router => self.router.core().poll_timeout(),
+            Party::Router => self.router.poll_timeout(),
             Party::Node(index) => self.nodes.get(index).and_then(NodeActor::poll_timeout),
             Party::Client(job) => self.clients.get(&job).and_then(ClientActor::poll_timeout),
         };

@@ -128,7 +128,7 @@ pub(crate) async fn contacts(settings: &Settings, buyer: &Buyer) -> Result<Vec<R
             RouterWish::Named(key) => format!("router {} is not announced on these relays", key.to_hex()),
             _ => "no router is announced on these relays".to_owned(),
         };
-        let hint = "see fedai routers; or schedule here: --router self";
+        let hint = "start a network on this machine: fedai up; or schedule here: --router self";
         return Err(CliFailure::new(ExitStatus::NoMatch, "no_router", what).hint(hint));
     }
     Ok(contacts)
@@ -143,7 +143,7 @@ pub(crate) fn spec(
     previous: Option<(&str, fedai_protocol::PublicKey)>,
 ) -> JobSpec {
     let asked = arguments.job.model(settings);
-    let model = asked.as_deref().or(previous.map(|(model, _)| model));
+    let model = asked.as_deref().or_else(|| previous.map(|(model, _)| model));
     let mut fields = arguments.job.request_fields(model);
     fields.insert("messages".into(), Value::Array(messages));
     arguments.job.spec(settings, JobEndpoint::Chat, fields, contacts, previous.map(|(_, node)| node))

@@ -80,7 +80,10 @@ fn check_data(settings: &Settings, checks: &mut Checks) {
 async fn check_network(buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
     let now = wall_clock::now_seconds();
     let view = NetworkView::fetch_all(buyer.pool(), now, FETCH_WAIT).await;
-    let statuses = buyer.pool().status();
+    let mut statuses = buyer.pool().status();
+    // One relay may have several connections: the one that was measured speaks for it.
+    statuses.sort_by_key(|relay| (relay.url.clone(), relay.rtt.is_none()));
+    statuses.dedup_by_key(|relay| relay.url.clone());
     for relay in &statuses {
         let rtt =
             relay.rtt.map_or_else(|| "no round trip yet".to_owned(), |rtt| format!("{} ms", rtt.as_millis()));

@@ -64,7 +64,7 @@ impl CliFailure {
     /// The same with a hint, unless it has one.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert(hint.into());
+        self.hint.get_or_insert_with(|| hint.into());
         self
     }
 

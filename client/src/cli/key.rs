@@ -149,7 +149,7 @@ fn read_key(passphrase: &PassphraseFlags) -> Result<SigningKey, CliFailure> {
             ));
         }
         let phrase = passphrase.read(false)?;
-        let secret = sealed.decrypt(&*phrase).map_err(|_| {
+        let secret = sealed.decrypt(phrase.as_str()).map_err(|_| {
             CliFailure::new(ExitStatus::Failure, "passphrase", "the passphrase does not open this key")
         })?;
         return Ok(SigningKey::new(secret));

@@ -1,5 +1,5 @@
-//! The one question of `fedai up --once`: waits until the router knows the node, asks, prints the answer, and as the last
-//! line on stdout what was verified.
+//! The one question of `fedai up --once`: waits until the router knows the node, asks, prints the answer, and as
+//! the last line on stdout what was verified.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `fedai why ID`: the decision behind a quote or a job: candidates, their terms in money and time, what was filtered and
-//! by which code. The record is the one that the quote committed to; whether it still matches is said.
+//! `fedai why ID`: the decision behind a quote or a job: candidates, their terms in money and time, what was filtered
+//! and by which code. The record is the one that the quote committed to; whether it still matches is said.
 
 use fedai_protocol::decision_record::{Candidate, DecisionRecord};
 

@@ -9,7 +9,7 @@ use super::job_spec::DeliveryMode;
 
 /// Output of one job.
 #[derive(Clone, Debug, Default)]
-pub struct Delivery {
+pub struct OutputDelivery {
     mode: DeliveryMode,
     handed_on: String,
     current: String,
@@ -21,7 +21,7 @@ pub struct Delivery {
 #[error("the other node's answer differs from what was already handed on")]
 pub struct Diverged;
 
-impl Delivery {
+impl OutputDelivery {
     /// Nothing handed on yet.
     #[must_use]
     pub fn new(mode: DeliveryMode) -> Self {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_different_answer_is_never_joined() {
-        let mut delivery = Delivery::new(DeliveryMode::Live);
+        let mut delivery = OutputDelivery::new(DeliveryMode::Live);
         delivery.push(vec![line("red, gr")]).unwrap();
         delivery.next_attempt();
         assert_eq!(text(&delivery.push(vec![line("red")]).unwrap()), "");
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_shorter_answer_is_noticed_at_its_end() {
-        let mut delivery = Delivery::new(DeliveryMode::Live);
+        let mut delivery = OutputDelivery::new(DeliveryMode::Live);
         delivery.push(vec![line("red, green")]).unwrap();
         delivery.next_attempt();
         delivery.push(vec![line("red")]).unwrap();
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn nothing_is_handed_on_early_when_buffered() {
-        let mut delivery = Delivery::new(DeliveryMode::Buffered);
+        let mut delivery = OutputDelivery::new(DeliveryMode::Buffered);
         assert!(delivery.push(vec![line("half an ans")]).unwrap().is_empty());
         delivery.next_attempt();
         delivery.push(vec![line("another")]).unwrap();
@@ -144,7 +144,7 @@ mod tests {
             size in 1_usize..6,
         ) {
             let characters: Vec<char> = answer.chars().collect();
-            let mut delivery = Delivery::new(DeliveryMode::Live);
+            let mut delivery = OutputDelivery::new(DeliveryMode::Live);
             let first: String = characters.iter().take(shown).collect();
             let mut all = text(&delivery.push(vec![line(&first)]).unwrap());
             delivery.next_attempt();

@@ -8,92 +8,19 @@ use fedai_protocol::job_state::JobStep;
 use fedai_protocol::message::Received;
 use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::receipt::Outcome;
-use fedai_protocol::session_frame::{Failure, Final, FrameBody, SessionFrame};
-use fedai_protocol::{PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros, VerifiedEvent};
+use fedai_protocol::session_frame::{Failure, Final};
+use fedai_protocol::{PublicKey, QuoteReply, Refusal, RefusalCode, UnixMicros, VerifiedEvent};
 
-use super::attempt::{Attempt, AttemptEvent, OpenedWith};
-use super::delivery::Delivery;
+use super::attempt::{Attempt, AttemptEvent};
+use super::delivery::OutputDelivery;
 use super::failover::{Failover, NextStep};
 use super::job_ending::{Answer, AttemptNote, JobFailure, Settlement};
 use super::job_spec::{JobSpec, JourneyTiming, OnBreak};
-use super::quote_check::{Question, Ticket};
+use super::journey_step::{JourneyAction, JourneyInput};
+use super::quote_check::Ticket;
 use super::quote_round::QuoteRound;
 use super::receipt_check::{KnownJob, check_receipt};
 use super::spending::Spending;
-
-/// What happens to a journey.
-#[derive(Clone, Debug)]
-pub enum JourneyInput {
-    /// Begin.
-    Start,
-    /// A quote request was sent.
-    Asked(Question),
-    /// A router answered.
-    Reply(Box<Received<QuoteReply>>),
-    /// A job was opened.
-    Opened {
-        /// Which attempt.
-        attempt: u32,
-        /// With what.
-        with: OpenedWith,
-    },
-    /// A frame of the node in that attempt.
-    Frame {
-        /// Which attempt.
-        attempt: u32,
-        /// The frame.
-        frame: SessionFrame,
-    },
-    /// A relay came or went.
-    RelaysChanged,
-    /// The person wants no more.
-    Cancel,
-    /// Time has passed.
-    Tick,
-}
-
-/// What a journey wants done.
-#[derive(Clone, Debug)]
-pub enum JourneyAction {
-    /// Ask these routers with one fresh ticket key, and say what was asked.
-    Ask(Vec<QuoteRequest>),
-    /// Open the job at a node with a fresh session key, and say with what.
-    Open {
-        /// Which attempt.
-        attempt: u32,
-        /// Which node of the ticket.
-        node: Box<fedai_protocol::quote::CheckedNode>,
-        /// The ticket.
-        ticket: Box<Ticket>,
-    },
-    /// Send the same job open again.
-    OpenAgain {
-        /// Which attempt.
-        attempt: u32,
-    },
-    /// Send a frame to the node.
-    Send {
-        /// Which attempt.
-        attempt: u32,
-        /// Its number.
-        s: u64,
-        /// Its content.
-        body: FrameBody,
-    },
-    /// Hand output on.
-    Deliver(Vec<OutputLine>),
-    /// Tell the person that the answer begins anew.
-    Restarted,
-    /// Acknowledge or dispute a receipt, and keep it.
-    Settle(Box<Settlement>),
-    /// Forget the session of an attempt.
-    Close {
-        /// Which attempt.
-        attempt: u32,
-    },
-    /// The one ending.
-    End(Box<Result<Answer, JobFailure>>),
-}
 
 /// One job's life.
 #[derive(Debug)]
@@ -103,7 +30,7 @@ pub struct Journey {
     stage: Stage,
     failover: Failover,
     spending: Spending,
-    delivery: Delivery,
+    delivery: OutputDelivery,
     round: Option<QuoteRound>,
     ticket: Option<Ticket>,
     attempt: Option<Attempt>,
@@ -130,7 +57,7 @@ impl Journey {
     #[must_use]
     pub fn new(spec: JobSpec, timing: JourneyTiming, ticket: Option<Ticket>, now: UnixMicros) -> Self {
         let spending = Spending::new(spec.max_cost);
-        let delivery = Delivery::new(spec.delivery);
+        let delivery = OutputDelivery::new(spec.delivery);
         Self {
             spec,
             timing,
@@ -193,7 +120,9 @@ impl Journey {
                 let number = self.number;
                 self.drive(now, number, out, |current, events| current.relays_changed(now, events));
             }
-            JourneyInput::Cancel => self.stop(JobStep::Cancel, RefusalCode::Cancelled, "cancelled", out),
+            JourneyInput::Cancel => {
+                self.stop(JobStep::Cancel, RefusalCode::Cancelled, "stopped by the user", out)
+            }
             JourneyInput::Tick => self.on_tick(now, out),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use fedai_protocol::JobId;
 use fedai_protocol::payment_offer::Balance;
 use fedai_protocol::quote::{CheckedNode, QuoteOutcome};
-use fedai_protocol::session_frame::{Accept, Chunk, Direction};
+use fedai_protocol::session_frame::{Accept, Chunk, Direction, FrameBody, SessionFrame};
+use fedai_protocol::{JobId, QuoteRequest};
 use proptest::prelude::*;
 
+use super::super::attempt::OpenedWith;
 use super::super::fixture_tests::{Market, line, micros};
 use super::super::job_spec::DeliveryMode;
 use super::super::receipt_check::ReceiptDispute;

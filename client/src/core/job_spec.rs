@@ -22,8 +22,8 @@ pub enum DeliveryMode {
 /// What to do when the node is gone for good after output was handed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBreak {
-    /// Run it at another node; go on where the first stopped if the new answer begins with what was handed on, else end
-    /// with an error. Nothing is repeated, nothing is lost, nothing is stitched from two different answers.
+    /// Run it at another node; go on where the first stopped if the new answer begins with what was handed on, else
+    /// end with an error. Nothing is repeated, nothing is lost, nothing is stitched from two different answers.
     #[default]
     Continue,
     /// Say so and hand on a new answer from its beginning.
@@ -89,8 +89,8 @@ impl JobSpec {
         token_bucket(self.max_output_tokens)
     }
 
-    /// True when the request does not fit the job open and travels in pieces. Inside the open it is escaped twice, which
-    /// makes four bytes of a quote or a backslash.
+    /// True when the request does not fit the job open and travels in pieces. Inside the open it is escaped twice,
+    /// which makes four bytes of a quote or a backslash.
     #[must_use]
     pub fn is_bulky(&self) -> bool {
         let escaped = self.request.bytes().map(|byte| match byte {

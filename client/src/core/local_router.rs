@@ -27,7 +27,7 @@ pub struct Announcements {
     pub offers: Vec<Held<ModelOffer>>,
 }
 
-/// Decides as a router would, and drafts the quote and the ticket that `own` has to sign. `seed` is the whole randomness.
+/// Decides as a router would, and drafts the quote and the ticket that `own` has to sign. `seed` is all randomness.
 pub fn draft_quote(
     now: UnixMicros,
     seed: u64,

@@ -10,6 +10,7 @@ pub mod frame_order;
 pub mod job_ending;
 pub mod job_journey;
 pub mod job_spec;
+pub mod journey_step;
 pub mod local_router;
 pub mod quote_check;
 pub mod quote_round;

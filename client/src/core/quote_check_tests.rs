@@ -116,7 +116,7 @@ fn a_dispatch_that_says_something_else_is_refused() {
         |_, dispatch| dispatch.max_output_tokens = tokens(1),
         |_, dispatch| dispatch.expires_at = NOW,
         |_, dispatch| dispatch.nodes[0].max_cost = Msat::saturating(1),
-        |_, dispatch| drop(dispatch.nodes.pop()),
+        |_, dispatch| dispatch.nodes.truncate(1),
     ];
     for bend in bends {
         let problem = dispatch_verdict(bend);

@@ -109,6 +109,6 @@ impl QuoteRound {
             QuoteProblem::Expired => Code::Expired,
             _ => Code::Malformed,
         };
-        self.refusal.get_or_insert(Refusal::new(code, problem.to_string()));
+        self.refusal.get_or_insert_with(|| Refusal::new(code, problem.to_string()));
     }
 }

@@ -1,5 +1,6 @@
-//! Is a receipt true? Everything in it that the client can know is compared with what the client knows: who was to sign,
-//! for which job, at which price, for which request and output. A receipt that says anything else is disputed by code.
+//! Is a receipt true? Everything in it that the client can know is compared with what the client knows: who was to
+//! sign, for which job, at which price, for which request and output. A receipt that says anything else is disputed by
+//! code.
 
 use fedai_protocol::message::Message;
 use fedai_protocol::output_stream::OutputCounter;

@@ -3,9 +3,9 @@
 //! A frame may overtake the `accept` that vouches for its author, so frames of unknown authors wait here, few of them
 //! and for few authors; anybody can write to a session key once it was seen on a relay.
 //!
-//! One frame needs no voucher: a refusal, which is an `error` in the place of the `accept` (number 0). It opens only with
-//! the job's id, which nobody knows but the holder of the inbox key that the job was sealed to; and it ends the attempt,
-//! so there is nothing later to take on trust.
+//! One frame needs no voucher: a refusal, which is an `error` in the place of the `accept` (number 0). It opens only
+//! with the job's id, which nobody knows but the holder of the inbox key that the job was sealed to; and it ends the
+//! attempt, so there is nothing later to take on trust.
 
 use fedai_protocol::message::ParseError;
 use fedai_protocol::sealed_session::Conversation;
@@ -90,7 +90,7 @@ impl SessionDoor {
             }
             self.waiting.push((peer, Vec::new()));
         }
-        let at = known.unwrap_or(self.waiting.len().saturating_sub(1));
+        let at = known.unwrap_or_else(|| self.waiting.len().saturating_sub(1));
         let Some((peer, _)) = self.waiting.get(at) else { return Vec::new() };
         let Some(frame) = self.read(event, &peer.conversation) else { return Vec::new() };
         let vouches = matches!(&frame.body, FrameBody::Accept(accept)

@@ -2,8 +2,8 @@
 
 use fedai_protocol::entropy::CountingEntropy;
 use fedai_protocol::payment_offer::Balance;
-use fedai_protocol::session_frame::{Accept, accept_digest};
-use fedai_protocol::{EventId, UnixSeconds};
+use fedai_protocol::session_frame::{Accept, Failure, accept_digest};
+use fedai_protocol::{EventId, Refusal, RefusalCode, UnixSeconds};
 
 use super::*;
 
@@ -77,6 +77,22 @@ fn a_stranger_who_vouches_for_himself_stays_outside() {
 }
 
 #[test]
+fn a_refusal_in_place_of_the_accept_passes_and_a_later_error_does_not() {
+    let (mut node, mut door) = Side::new();
+    let session = node.session.clone();
+    let refusal = Refusal::new(RefusalCode::Busy, "full");
+    let body = FrameBody::Error(Failure { refusal, receipt: None });
+    let late = node.frame(&session, 3, body.clone());
+    assert!(door.open(&late).is_empty(), "an ending after output needs the voucher");
+    let refused = node.frame(&session, 0, body.clone());
+    assert_eq!(door.open(&refused).len(), 1);
+    assert_eq!(door.peer(), None, "and it vouches for nothing");
+    node.job = JobId(EventId::all_zeros());
+    let of_another_job = node.frame(&session, 0, body);
+    assert!(door.open(&of_another_job).is_empty(), "who does not know the job cannot refuse it");
+}
+
+#[test]
 fn strangers_take_no_more_than_their_places() {
     let (mut node, mut door) = Side::new();
     for seed in 0..20 {
@@ -101,7 +117,8 @@ fn a_frame_of_another_job_does_not_pass() {
 fn a_refusal_in_the_place_of_the_accept_passes_and_a_later_error_waits_for_its_voucher() {
     use fedai_protocol::session_frame::Failure;
     use fedai_protocol::{Refusal, RefusalCode};
-    let refusal = || FrameBody::Error(Failure { refusal: Refusal::new(RefusalCode::Busy, "no"), receipt: None });
+    let refusal =
+        || FrameBody::Error(Failure { refusal: Refusal::new(RefusalCode::Busy, "no"), receipt: None });
     let (mut node, mut door) = Side::new();
     let session = node.session.clone();
     let late = node.frame(&session, 3, refusal());

@@ -1,5 +1,5 @@
-//! What is kept of a decision, for `fedai why`: who was considered, on which terms, and what became of it. No prompt, no
-//! output, no key of a session.
+//! What is kept of a decision, for `fedai why`: who was considered, on which terms, and what became of it. No prompt,
+//! no output, no key of a session.
 
 use std::path::{Path, PathBuf};
 

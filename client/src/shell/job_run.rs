@@ -25,8 +25,9 @@ use super::buyer::{Bought, Buyer, HeldTicket, OutputSink, RouterContact, sealed_
 use super::own_quotes::own_quote;
 use crate::core::attempt::OpenedWith;
 use crate::core::job_ending::{Answer, JobFailure, Settlement};
-use crate::core::job_journey::{Journey, JourneyAction, JourneyInput};
+use crate::core::job_journey::Journey;
 use crate::core::job_spec::JobSpec;
+use crate::core::journey_step::{JourneyAction, JourneyInput};
 use crate::core::quote_check::{Question, Ticket};
 use crate::core::session_door::SessionDoor;
 

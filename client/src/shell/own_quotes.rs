@@ -12,7 +12,7 @@ use fedai_router_agent::core::quote_desk::Asker;
 use fedai_router_agent::core::registry::Held;
 
 use super::network_view::{Announced, NetworkView};
-use crate::core::job_journey::JourneyInput;
+use crate::core::journey_step::JourneyInput;
 use crate::core::local_router::{Announcements, draft_quote};
 use crate::core::quote_check::Question;
 

@@ -29,7 +29,7 @@ fn lines_are_chained_and_survive_a_torn_tail() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4);
     for (n, entry) in store.entries().unwrap().iter().enumerate() {
-        let before = n.checked_sub(1).map_or(GENESIS.to_owned(), |before| line_hash(lines[before]));
+        let before = n.checked_sub(1).map_or_else(|| GENESIS.to_owned(), |before| line_hash(lines[before]));
         assert_eq!((entry.n, &entry.prev), (n as u64, &before));
     }
     assert!(store.export().unwrap().lines().last().unwrap().contains("\"end\":4"));

@@ -1,7 +1,15 @@
-//! A real network of processes for the tests: relays, router and nodes are this very binary, each a process of its own on
-//! ports that the kernel chose, with logs at trace level that the tests can search.
+//! A real network of processes for the tests: relays, router and nodes are this very binary, each a process of its own
+//! on ports that the kernel chose, with logs at trace level that the tests can search.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod schema;
 
@@ -102,7 +110,18 @@ impl World {
 
     pub fn node(&mut self, name: &str, relays: &[&str], runner: &str) {
         let data = self.path().join(name).display().to_string();
-        let mut arguments = vec!["node-agent", "run", "--data", &data, "--name", name, "--runner", runner];
+        let mut arguments = vec![
+            "node-agent",
+            "run",
+            "--data",
+            &data,
+            "--name",
+            name,
+            "--runner-kind",
+            "mock",
+            "--runner",
+            runner,
+        ];
         arguments.extend(relays.iter().flat_map(|url| ["--relay", *url]));
         self.start(name, &arguments);
     }

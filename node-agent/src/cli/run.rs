@@ -33,7 +33,8 @@ pub(crate) struct RunArgs {
     /// Settings file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address of the runner, or `auto` (look on the usual ports), `install` (a small real model) or `mock` (tests only).
+    /// Address of the runner, or `auto` (look on the usual ports), `install` (a small real model) or `mock`
+    /// (tests only).
     #[arg(long, env = "FEDAI_RUNNER", value_name = "URL|auto|install|mock")]
     runner: Option<String>,
     /// Kind of the runner: llama_cpp, ollama, vllm, openai. Asked of it where it is missing.

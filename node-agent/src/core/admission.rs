@@ -1,6 +1,7 @@
 //! Whether a job is taken: every check, in one order, each with its code.
 //!
-//! Cheap checks come first, those that cost a stranger's ticket last. The rule: nothing is changed by a check; a ticket's
+//! Cheap checks come first, those that cost a stranger's ticket last. The rule: nothing is changed by a check;
+//! a ticket's
 //! use is taken only when everything else has passed, so a refusal never costs the client one.
 
 use fedai_protocol::job_open::{JobEndpoint, OpenedJob, RequestBody};

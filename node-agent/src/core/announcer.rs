@@ -1,7 +1,9 @@
 //! When the node speaks about itself: its lease, its offers, its load, and the key that jobs are sealed to.
 //!
-//! The descriptor is a lease that is renewed at a third of its life, with jitter so that nodes do not publish in step.
-//! The rule: `created_at` of one address never repeats or runs back, over restarts too. Keys are made and erased by the
+//! The descriptor is a lease that is renewed at a third of its life, with jitter so that nodes do not publish
+//! in step.
+//! The rule: `created_at` of one address never repeats or runs back, over restarts too. Keys are made and
+//! erased by the
 //! shell; here is only decided when.
 
 use fedai_protocol::entropy::CountingEntropy;
@@ -77,7 +79,8 @@ impl Announcer {
         self.announced
     }
 
-    /// The descriptor to publish, when the status changed or the lease is a third over. Nothing is announced before the
+    /// The descriptor to publish, when the status changed or the lease is a third over. Nothing is announced
+    /// before the
     /// node is ready for the first time.
     pub(crate) fn descriptor_due(
         &mut self,

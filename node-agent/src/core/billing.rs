@@ -1,6 +1,7 @@
 //! Whether a job's payment holds, decided before any work.
 //!
-//! The rule: a missing or unknown payment refuses work; there is no mode in which payment is assumed. What verifies is
+//! The rule: a missing or unknown payment refuses work; there is no mode in which payment is assumed. What
+//! verifies is
 //! behind one small trait. Today only free offers verify, and every other method is refused by name.
 
 use fedai_protocol::payment_offer::{Balance, Payment, PaymentMethod};

@@ -1,6 +1,7 @@
 //! A request too large for its job open: pieces that arrive as numbered frames, in any order, each at most once.
 //!
-//! Relays shuffle and duplicate; the number inside the sealed frame is the only order. Memory is bounded by the manifest,
+//! Relays shuffle and duplicate; the number inside the sealed frame is the only order. Memory is bounded by
+//! the manifest,
 //! which was checked before the first byte was taken.
 
 use std::collections::BTreeMap;

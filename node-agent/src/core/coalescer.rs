@@ -1,6 +1,7 @@
 //! Gathers output lines into frames: the first words leave at once, later ones about 40 ms or 200 bytes at a time.
 //!
-//! One relay event per token would cost more than the token and tell its length. The longer an answer gets, the larger
+//! One relay event per token would cost more than the token and tell its length. The longer an answer gets,
+//! the larger
 //! its frames, so that a long one does not use up what a relay allows.
 
 use fedai_protocol::UnixMicros;

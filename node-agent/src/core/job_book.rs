@@ -1,6 +1,7 @@
 //! All jobs of the node: open ones, the line before the slots, finished ones that can still be resumed.
 //!
-//! The rule: everything in here has a limit. Finished answers are kept for minutes within a fixed memory and the oldest
+//! The rule: everything in here has a limit. Finished answers are kept for minutes within a fixed memory and
+//! the oldest
 //! go first; jobs that have a receipt are remembered by id for as long as their ticket could be used again.
 
 use std::collections::{BTreeMap, VecDeque};

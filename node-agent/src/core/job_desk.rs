@@ -1,6 +1,7 @@
 //! What the core does with one job: takes it or not, passes output on, meters it, ends it once.
 //!
-//! The rule: every path out of a job goes through [`NodeCore::end_job`], so there is one terminal frame and at most one
+//! The rule: every path out of a job goes through [`NodeCore::end_job`], so there is one terminal frame and at
+//! most one
 //! receipt. A job that delivered text has a receipt, however it ended; one that did not owes nothing.
 
 use fedai_protocol::job_open::{OpenedJob, RequestBody, request_hash};

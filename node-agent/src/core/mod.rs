@@ -1,7 +1,9 @@
 //! The node's decisions, without a clock, a socket, a disk or randomness of its own.
 //!
-//! Inputs are typed and verified; time is an argument; what is to be done comes out as [`Action`]s, in the order in which
-//! it has to happen. The same inputs give the same actions, so the simulator and the fault drills drive this very code.
+//! Inputs are typed and verified; time is an argument; what is to be done comes out as [`Action`]s, in the
+//! order in which
+//! it has to happen. The same inputs give the same actions, so the simulator and the fault drills drive this
+//! very code.
 
 pub(crate) mod admission;
 pub(crate) mod announcer;

@@ -1,6 +1,8 @@
-//! The node as one state machine: [`NodeCore::handle`] in, [`Action`]s out, [`NodeCore::poll_timeout`] for the next look.
+//! The node as one state machine: [`NodeCore::handle`] in, [`Action`]s out, [`NodeCore::poll_timeout`] for the
+//! next look.
 //!
-//! Never done here: signing, sealing, storing, running a model. Order matters and is kept: a receipt is durable before
+//! Never done here: signing, sealing, storing, running a model. Order matters and is kept: a receipt is
+//! durable before
 //! its `final`, a terminal frame precedes the close of its session, and after an `Exit` nothing follows.
 
 use fedai_protocol::job_open::{JobEndpoint, OpenedJob};

@@ -1,6 +1,7 @@
 //! How fast this node has been lately, and so how long a job will take and the next one wait.
 //!
-//! Admission promises a time, not a place in a line: ten short jobs are less of a wait than one long one. The rule: the
+//! Admission promises a time, not a place in a line: ten short jobs are less of a wait than one long one. The
+//! rule: the
 //! figures come from jobs that really ran here; until there are any, cautious ones stand in.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The head of this node's chain of receipts.
 //!
-//! Each receipt names the one before it, so an omission or a fork shows. The rule: a number is given out once. The head
+//! Each receipt names the one before it, so an omission or a fork shows. The rule: a number is given out once.
+//! The head
 //! moves when a receipt is drafted, and drafts are signed and made durable in that order, so a crash leaves a prefix.
 
 use fedai_protocol::message::{Draft, ParseError};

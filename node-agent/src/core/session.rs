@@ -1,6 +1,7 @@
 //! One job's session: numbered frames kept for `resume`, output on its way, and the one end it may have.
 //!
-//! The rule: a number is given to one frame only and never to another; after a terminal frame nothing is numbered. What
+//! The rule: a number is given to one frame only and never to another; after a terminal frame nothing is
+//! numbered. What
 //! the client has acknowledged is never asked for again, but it is kept until the session closes.
 
 use fedai_protocol::job_open::{JobEndpoint, JobOpen};

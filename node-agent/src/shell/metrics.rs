@@ -1,6 +1,7 @@
 //! Counters of a node, under the names that dashboards know, as OpenMetrics text in a file.
 //!
-//! Labels are few and bounded: models come from the runner's own list, outcomes from the refusal codes. No key, no event
+//! Labels are few and bounded: models come from the runner's own list, outcomes from the refusal codes. No
+//! key, no event
 //! id and nothing of a prompt is ever a label.
 
 use std::collections::BTreeMap;

@@ -105,7 +105,7 @@ impl NodeBoard {
         self.ad.descriptor = Some(event);
         self.status.advertised_on = outcome.acks;
         if outcome.acks == 0 {
-            tracing::warn!(rejected = ?outcome.rejected, "no relay took the descriptor yet; it is sent again until one does");
+            tracing::warn!(rejected = ?outcome.rejected, "no relay took the descriptor yet; it is sent again");
         }
         if !is_active || (outcome.acks == 0 && !outcome.queued) {
             return;

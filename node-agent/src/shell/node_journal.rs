@@ -1,4 +1,5 @@
-//! What a node must not forget, in its journal: receipts with their tickets, offers, and the time of its announcements.
+//! What a node must not forget, in its journal: receipts with their tickets, offers, and the time of its
+//! announcements.
 //!
 //! The records are the signed events themselves, so whatever is restored from here was proved once and can be proved
 //! again. The rule: the chain is read in order and must hold; a journal that forks is not continued.
@@ -48,7 +49,8 @@ pub enum RestoreError {
     },
     /// The chain of receipts does not hold.
     #[error(
-        "the receipt at byte {offset} does not follow the one before it\nhint: restore the data directory from a backup; to begin a new chain, use a new key"
+        "the receipt at byte {offset} does not follow the one before it\n\
+         hint: restore the data directory from a backup; to begin a new chain, use a new key"
     )]
     Chain {
         /// Where.

@@ -1,6 +1,8 @@
-//! The loop around the core: relay events, runner output, time and the operator in; frames, keys, work and papers out.
+//! The loop around the core: relay events, runner output, time and the operator in; frames, keys, work and
+//! papers out.
 //!
-//! Unwrapping and verifying a job open happens beside the loop, bounded in number, so that a flood of them costs service
+//! Unwrapping and verifying a job open happens beside the loop, bounded in number, so that a flood of them
+//! costs service
 //! and not the answers that are flowing. The rule: nothing here decides.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -319,7 +321,8 @@ impl NodeLoop {
             Filed::Receipt(event) => {
                 if let Ok(receipt) = Receipt::parse(&event) {
                     let receipt = receipt.message;
-                    tracing::info!(job = %receipt.job, model = ?receipt.model, tokens = receipt.usage.output_tokens.get(), "receipt");
+                    let tokens = receipt.usage.output_tokens.get();
+                    tracing::info!(job = %receipt.job, model = ?receipt.model, tokens, "receipt");
                     self.metrics.receipt(&receipt);
                 }
             }

@@ -1,6 +1,7 @@
 //! From what a runner says of its models to what this node offers.
 //!
-//! A runner's id may be a path; clients ask for names. The rule: nothing is claimed that the runner did not say, except
+//! A runner's id may be a path; clients ask for names. The rule: nothing is claimed that the runner did not
+//! say, except
 //! where a number is needed: an unknown context is taken to be small, unknown slots to be one.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! The life of a node process: open what is on disk, find the runner, connect, then turn the world into inputs and
 //! actions into the world until told to stop.
 //!
-//! The rule: the subscription for job opens is live before anything is advertised, and the last descriptor is out before
+//! The rule: the subscription for job opens is live before anything is advertised, and the last descriptor is
+//! out before
 //! the connections close.
 
 use std::sync::Arc;
@@ -61,7 +62,8 @@ pub enum RunError {
     Runner(#[from] SourceError),
     /// A receipt could not be stored while running.
     #[error(
-        "receipts can no longer be stored: the node stopped before promising what it cannot keep\nhint: check the disk, then start it again"
+        "receipts can no longer be stored: the node stopped before promising what it cannot keep\n\
+         hint: check the disk, then start it again"
     )]
     Storage,
 }

@@ -1,6 +1,7 @@
 //! One job on the runner: its events become inputs, its errors become refusals in our words.
 //!
-//! The rule: no text of the runner travels on but the output itself; everything waits on the core's channel, so a slow
+//! The rule: no text of the runner travels on but the output itself; everything waits on the core's channel,
+//! so a slow
 //! client slows its runner and not the memory.
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Finds, opens, starts or installs the runner that the operator chose, and says what it did.
 //!
-//! The rule: nothing is chosen silently. What was looked at, what was found and the way out are in the words that come
+//! The rule: nothing is chosen silently. What was looked at, what was found and the way out are in the words
+//! that come
 //! back, and the mock is never a fallback.
 
 use std::path::Path;
@@ -31,7 +32,9 @@ pub struct RunnerSource {
 pub enum SourceError {
     /// Nothing was found on the usual ports.
     #[error(
-        "no runner was found on this machine\n{notes}\nhint: start one (llama-server, ollama, vllm), name one with --runner URL, or let this program install a small one with --runner install"
+        "no runner was found on this machine\n{notes}\n\
+         hint: start one (llama-server, ollama, vllm), name one with --runner URL, \
+         or let this program install a small one with --runner install"
     )]
     NothingFound {
         /// What was tried, one line a port.

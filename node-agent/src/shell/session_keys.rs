@@ -1,6 +1,7 @@
 //! The keys of sessions and inboxes: made here, used here, erased here.
 //!
-//! Only this module sees a secret of a session. The rule: a key lives as long as the core says and no longer; when it is
+//! Only this module sees a secret of a session. The rule: a key lives as long as the core says and no longer;
+//! when it is
 //! dropped it is erased, and what was sealed to it stays closed for ever, also to us.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! What a running node tells other processes of the same user: a status file, its advertisement, and a word back.
 //!
-//! No socket: the node writes `status.json` and `ad.json` into its data directory every few seconds and looks there for a
+//! No socket: the node writes `status.json` and `ad.json` into its data directory every few seconds and looks
+//! there for a
 //! command. Files are replaced whole, so a reader never sees half of one.
 
 use std::io::Write as _;

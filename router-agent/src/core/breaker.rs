@@ -1,7 +1,8 @@
 //! A breaker per node and model: stop sending to what keeps failing, try again after a while, close on proof.
 //!
 //! Opens at five failures in a row or at more than half of at least ten within a minute; stays open for thirty seconds
-//! times the number of openings, at most ten minutes, with jitter; half-open lets one probe through, two successes close
+//! times the number of openings, at most ten minutes, with jitter; half-open lets one probe through, two
+//! successes close
 //! it. "Busy" is not a failure: it lowers the learned cap instead, and successes raise it again (AIMD).
 
 use fedai_protocol::UnixMicros;

@@ -54,7 +54,7 @@ pub enum Breach {
     Overcharge,
     /// Counts more tokens than the ticket allows.
     TooManyTokens,
-    /// More receipts than the ticket has uses.
+    /// More receipts of one node than the ticket has uses.
     UsedUp,
     /// Done after the ticket had expired.
     AfterExpiry,
@@ -154,6 +154,8 @@ impl DispatchBook {
             return Standing::Breach(Breach::ForeignNode);
         };
         let usage = &message.usage;
+        // A node can count its own uses only: after a failover under the same ticket each node is within its part.
+        let used = ticket.receipts.values().filter(|author| **author == receipt.author).count();
         let breach = if named.offer != message.offer || dispatch.model != message.model {
             Some(Breach::OtherOffer)
         } else if message.amount > named.max_cost {
@@ -162,7 +164,7 @@ impl DispatchBook {
             || usage.output_tokens > dispatch.max_output_tokens
         {
             Some(Breach::TooManyTokens)
-        } else if ticket.receipts.len() >= usize::from(dispatch.uses) {
+        } else if used >= usize::from(dispatch.uses) {
             Some(Breach::UsedUp)
         } else if receipt.created_at > dispatch.expires_at.plus(SKEW_SECONDS + message.wall_ms / 1_000) {
             Some(Breach::AfterExpiry)

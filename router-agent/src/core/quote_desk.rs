@@ -223,7 +223,8 @@ impl QuoteDesk {
 }
 
 impl QuoteDraft {
-    /// The reply with its signed ticket. Where it would not fit one sealed event, the decision record is cut first, then
+    /// The reply with its signed ticket. Where it would not fit one sealed event, the decision record is cut
+    /// first, then
     /// the fallbacks that the ticket does not need are kept out. None without the nodes' signed events.
     #[must_use]
     pub fn reply(&self, asked: &Asker, dispatch: Option<&VerifiedEvent>) -> Option<QuoteReply> {

@@ -1,7 +1,8 @@
 //! Trust in a node, from evidence that this router can check itself: acknowledgements by the client that a receipt
 //! names, under a dispatch of ours.
 //!
-//! Beta with forgetting, one for each dimension, weighted by money moved with a cap, so that a thousand free jobs do not
+//! Beta with forgetting, one for each dimension, weighted by money moved with a cap, so that a thousand
+//! free jobs do not
 //! buy what one paid job shows. The prior is pessimistic and the score a lower bound: a fresh identity is never better
 //! off than an old one, so throwing an identity away never pays.
 

@@ -1,5 +1,6 @@
 //! Decisions on disk for `explain` and `replay`: one JSON object a line, in two generations that take turns, so that
-//! neither the number of decisions nor their bytes grow without end. Written by a thread of its own; when it cannot keep
+//! neither the number of decisions nor their bytes grow without end. Written by a thread of its own; when
+//! it cannot keep
 //! up, decisions go unrecorded rather than late.
 
 use std::fs::{File, OpenOptions};

@@ -1,4 +1,5 @@
-//! The loop: relay event or tick in, actions out. One task owns the core; what takes time (disk, relays) runs beside it,
+//! The loop: relay event or tick in, actions out. One task owns the core; what takes time (disk, relays)
+//! runs beside it,
 //! bounded. A ticket is on disk before its quote is sent.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The report as a documented structure. `schema_version` changes whenever a field changes its meaning or goes away; new
-//! fields may come at any time.
+//! The report as a documented structure. `schema_version` changes whenever a field changes its meaning or
+//! goes away; new fields may come at any time.
 
 use std::collections::BTreeMap;
 
@@ -124,6 +124,8 @@ pub struct Network {
     pub events_duplicated: u64,
     /// Processes killed.
     pub node_crashes: u64,
+    /// Routers killed.
+    pub router_crashes: u64,
     /// Runners hung.
     pub runner_hangs: u64,
 }
@@ -173,6 +175,7 @@ impl Report {
                 events_dropped: log.relay.dropped,
                 events_duplicated: log.relay.duplicated,
                 node_crashes: log.crashes,
+                router_crashes: log.router_crashes,
                 runner_hangs: log.hangs,
             },
         }

@@ -18,7 +18,11 @@ fn write_page(text: &mut String, report: &Report) -> fmt::Result {
     writeln!(text, "# Simulation {}, seed {}\n", report.workload, report.seed)?;
     let (seconds, nodes) = (report.virtual_ms / 1_000, report.nodes.len());
     let faults = if report.has_faults { "with faults" } else { "without faults" };
-    writeln!(text, "{} requests on {nodes} nodes in {seconds} s of virtual time, {faults}.\n", requests.total)?;
+    writeln!(
+        text,
+        "{} requests on {nodes} nodes in {seconds} s of virtual time, {faults}.\n",
+        requests.total
+    )?;
     writeln!(text, "| measure | value |\n|---|---:|")?;
     writeln!(text, "| done | {} |", requests.done)?;
     writeln!(text, "| drop rate | {:.2} % |", requests.drop_rate * 100.0)?;
@@ -38,7 +42,10 @@ fn write_page(text: &mut String, report: &Report) -> fmt::Result {
             writeln!(text, "| {code} | {count} |")?;
         }
     }
-    writeln!(text, "\n| node | class | slots | utilisation | receipts | tokens in | tokens out | list msat |")?;
+    writeln!(
+        text,
+        "\n| node | class | slots | utilisation | receipts | tokens in | tokens out | list msat |"
+    )?;
     writeln!(text, "|---|---|---:|---:|---:|---:|---:|---:|")?;
     for node in &report.nodes {
         let key: String = node.key.chars().take(8).collect();
@@ -52,11 +59,12 @@ fn write_page(text: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(
         text,
-        "\nRelays took {} events, lost {} and repeated {}; {} node crashes, {} runner hangs.",
+        "\nRelays took {} events, lost {} and repeated {}; {} node crashes, {} router crashes, {} runner hangs.",
         network.events_published,
         network.events_dropped,
         network.events_duplicated,
         network.node_crashes,
+        network.router_crashes,
         network.runner_hangs
     )
 }

@@ -1,7 +1,7 @@
 //! Who asks for what, and when: arrivals as plain values, drawn before the world begins.
 //!
-//! The rule: a workload depends on its seed and its parameters only, never on how the network does, so that two networks
-//! can be compared on the same one.
+//! The rule: a workload depends on its seed and its parameters only, never on how the network does, so that
+//! two networks can be compared on the same one.
 
 pub mod poisson;
 pub mod prompt;

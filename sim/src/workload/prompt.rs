@@ -1,7 +1,9 @@
-//! Requests whose answer is known: a marked prompt that says how long its answer is, and that answer, word by word.
+//! Requests whose answer is known: a marked prompt that says how long its answer is, and that answer, word
+//! by word.
 //!
-//! The mark is in every word of prompts and outputs and in nothing else, so that whoever sees it where it does not belong
-//! has seen plaintext; and any node gives the same answer, so that lost or repeated output shows.
+//! The mark is in every word of prompts and outputs and in nothing else, so that whoever sees it where it
+//! does not belong has seen plaintext; and any node gives the same answer, so that lost or repeated output
+//! shows.
 
 use serde_json::Value;
 

@@ -5,9 +5,9 @@
 
 use fedai_protocol::UnixMicros;
 
+use super::Arrival;
 use super::poisson::{PROMPT_BYTES_MAX, WORDS_MAX, draw_delivery, draw_mode};
 use super::prompt::Prompt;
-use super::Arrival;
 use crate::chance::Chance;
 
 /// Parameters of the workload.

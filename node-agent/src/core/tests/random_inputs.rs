@@ -1,4 +1,5 @@
-//! Whatever comes in, in whatever order: one end and one receipt a job, no amount above the ticket, nothing after a close.
+//! Whatever comes in, in whatever order: one end and one receipt a job, no amount above the ticket, nothing
+//! after a close.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,8 @@ enum Move {
 
 fn moves() -> impl Strategy<Value = Move> {
     prop_oneof![
-        4 => (0..3_usize, 1..3_u16, any::<bool>()).prop_map(|(client, uses, fresh_ticket)| Move::Open { client, uses, fresh_ticket }),
+        4 => (0..3_usize, 1..3_u16, any::<bool>())
+            .prop_map(|(client, uses, fresh_ticket)| Move::Open { client, uses, fresh_ticket }),
         2 => (0..8_usize).prop_map(|job| Move::Repeat { job }),
         6 => (0..8_usize, 0..600_usize).prop_map(|(job, bytes)| Move::Say { job, bytes }),
         2 => (0..8_usize, any::<u64>()).prop_map(|(job, tokens)| Move::Usage { job, tokens }),
@@ -100,11 +102,7 @@ fn play(
         Move::Models { count } => Some(Input::ModelsChanged(
             ["words", "other"].iter().take(count).map(|name| model(name)).collect(),
         )),
-        Move::Operator { command } => Some(Input::Operator(match command {
-            0 => OperatorCommand::Pause,
-            1 => OperatorCommand::Resume,
-            _ => OperatorCommand::Drain,
-        })),
+        Move::Operator { command } => Some(Input::Operator(operator(command))),
         Move::Store => {
             bench.store();
             None
@@ -116,6 +114,14 @@ fn play(
     };
     if let Some(input) = input {
         bench.take(input);
+    }
+}
+
+fn operator(command: u8) -> OperatorCommand {
+    match command {
+        0 => OperatorCommand::Pause,
+        1 => OperatorCommand::Resume,
+        _ => OperatorCommand::Drain,
     }
 }
 

@@ -1,0 +1,149 @@
+//! The command line as scripts see it: exit codes, help texts, schemas, keys and receipts files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod network;
+
+use fedai_client::cli::schema::{file_text, schemas};
+use network::{World, json, with_input};
+use serde_json::Value;
+
+fn exit(world: &World, arguments: &[&str]) -> i32 {
+    world.command(arguments).output().unwrap().status.code().unwrap()
+}
+
+#[test]
+fn exit_codes_are_what_the_manual_says() {
+    let world = World::new();
+    assert_eq!(exit(&world, &["--version"]), 0);
+    assert_eq!(exit(&world, &["chat", "--no-such-flag"]), 2);
+    assert_eq!(exit(&world, &["chat", "--relay", "ws://127.0.0.1:1", " "]), 2, "an empty prompt");
+    assert_eq!(exit(&world, &["chat", "--timeout", "soon", "hi"]), 3);
+    assert_eq!(exit(&world, &["chat", "--relay", "http://x", "hi"]), 3);
+    assert_eq!(exit(&world, &["chat", "--relay", "ws://127.0.0.1:1", "--timeout", "2s", "hi"]), 4);
+    assert_eq!(exit(&world, &["why", "abcdef", "--data", "nowhere"]), 1);
+    assert_eq!(exit(&world, &["schema", "nothing"]), 2);
+}
+
+#[test]
+fn a_relay_without_a_network_is_said_with_a_way_out() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    for arguments in [&["chat", "hi"][..], &["models"], &["nodes"], &["routers"], &["doctor"]] {
+        let output = world.client(&[&relay], arguments).args(["--timeout", "3s"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(String::from_utf8(said).unwrap().contains("fedai up"), "{arguments:?}");
+    }
+    let output = world.client(&[&relay], &["chat", "--json", "hi", "--timeout", "3s"]).output().unwrap();
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&error["error"]["code"], &error["error"]["exit"]), (&"no_router".into(), &5.into()));
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let world = World::new();
+    let commands = [
+        "up",
+        "chat",
+        "complete",
+        "models",
+        "nodes",
+        "routers",
+        "quote",
+        "why",
+        "receipts",
+        "key",
+        "doctor",
+        "completions",
+        "schema",
+    ];
+    let help = String::from_utf8(world.command(&["--help"]).output().unwrap().stdout).unwrap();
+    for command in commands {
+        assert!(help.contains(&format!("  {command} ")), "{command} is missing in --help");
+        assert_eq!(exit(&world, &[command, "--help"]), 0);
+    }
+    for agent in ["relay-bridge", "router-agent", "node-agent"] {
+        assert!(!help.contains(agent), "{agent} is hidden");
+        assert_eq!(exit(&world, &[agent, "--help"]), 0);
+    }
+    let script = world.command(&["completions", "bash"]).output().unwrap().stdout;
+    assert!(String::from_utf8(script).unwrap().contains("_fedai"));
+}
+
+/// The files are written by: for n in $(fedai schema); do fedai schema $n > docs/schema/$n.json; done
+#[test]
+fn the_published_schemas_are_the_ones_of_this_version() {
+    for (name, schema) in schemas() {
+        let path = format!("{}/../docs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), file_text(&schema), "{path}");
+    }
+}
+
+#[test]
+fn a_key_is_encrypted_at_rest_and_shown_only_when_asked_for() {
+    let world = World::new();
+    let data = world.path().join("keys").display().to_string();
+    let run = |arguments: &[&str], phrase: &str| {
+        let mut command = world.command(arguments);
+        command.args(["--data", &data, "--json"]).env("FEDAI_PASSPHRASE", phrase).output().unwrap()
+    };
+    let made = json(&run(&["key", "new"], "horse staple"));
+    assert!(made.get("nsec").is_none());
+    let file = made["file"].as_str().unwrap();
+    assert!(std::fs::read_to_string(file).unwrap().starts_with("ncryptsec1"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(json(&run(&["key", "show"], ""))["public_key"], made["public_key"]);
+    let shown = json(&run(&["key", "show", "--reveal"], "horse staple"));
+    assert!(shown["nsec"].as_str().unwrap().starts_with("nsec1"));
+    assert_eq!(run(&["key", "show", "--reveal"], "wrong").status.code(), Some(1));
+    assert_eq!(run(&["key", "new"], "x").status.code(), Some(1), "a key is not replaced by accident");
+    let mut import = world.command(&["key", "import", "--force", "--data", &data, "--json"]);
+    import.env("FEDAI_PASSPHRASE", "other");
+    let imported = json(&with_input(import, shown["nsec"].as_str().unwrap()));
+    assert_eq!(imported["public_key"], made["public_key"]);
+}
+
+#[test]
+fn a_receipts_file_holds_until_a_byte_a_line_or_a_signature_is_not_its_own() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    world.node("node-a", &[&relay], "mock://local?tokens=4");
+    world.wait_for_nodes(&[&relay], 1);
+    for prompt in ["one", "two", "three"] {
+        json(&world.client(&[&relay], &["chat", "--json", prompt]).output().unwrap());
+    }
+    let path = world.path().join("export.jsonl");
+    let file = path.display().to_string();
+    assert!(world.client(&[], &["receipts", "export", &file]).status().unwrap().success());
+    let honest = std::fs::read_to_string(&path).unwrap();
+    let verify = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = world.command(&["receipts", "verify", &file, "--json"]).output().unwrap();
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), object["line"].as_u64())
+    };
+    assert_eq!(verify(&honest), (0, None));
+    let lines: Vec<&str> = honest.lines().collect();
+    let joined = |lines: &[&str]| format!("{}\n", lines.join("\n"));
+    let flipped = lines[1].replacen("mock-words", "mock-wordz", 1);
+    assert_eq!(verify(&joined(&[lines[0], &flipped, lines[2], lines[3]])), (7, Some(2)), "one changed byte");
+    assert_eq!(verify(&joined(&[lines[0], lines[2], lines[3]])), (7, Some(2)), "a removed line");
+    assert_eq!(verify(&joined(&lines[..2])), (0, None), "a cut tail shows by the missing end line only");
+    assert_eq!(
+        verify(&joined(&[lines[0], lines[1], lines[3]])),
+        (7, Some(3)),
+        "a cut tail under an end line"
+    );
+    let mut foreign: Value = serde_json::from_str(lines[0]).unwrap();
+    let other: Value = serde_json::from_str(lines[1]).unwrap();
+    foreign["receipt"]["sig"] = other["receipt"]["sig"].clone();
+    let foreign = foreign.to_string();
+    assert_eq!(
+        verify(&joined(&[&foreign, lines[1], lines[2], lines[3]])),
+        (7, Some(1)),
+        "a foreign signature"
+    );
+}

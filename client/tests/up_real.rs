@@ -1,0 +1,63 @@
+//! The first five minutes: `fedai up --once` with a real model, installed and started by the program itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods, reason = "a test reads the environment that it was started in")]
+
+mod network;
+
+use network::{World, json};
+
+/// The user's own cache is used: the model is downloaded once, not once per test.
+fn with_cache(command: &mut std::process::Command) -> &mut std::process::Command {
+    let cache = std::env::var("XDG_CACHE_HOME")
+        .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap_or_default()));
+    command.env("XDG_CACHE_HOME", cache).env("FEDAI_RUNNER_PORTS", "")
+}
+
+#[test]
+fn one_command_answers_with_a_real_model_and_ends_verified() {
+    let world = World::new();
+    let arguments = ["up", "--once", "Name three colours.", "--relay-listen", "127.0.0.1:0"];
+    let output = with_cache(&mut world.command(&arguments)).env("RUST_LOG", "warn").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let (answer, last) = stdout.trim_end().rsplit_once('\n').expect("an answer and a last line");
+    assert!(!answer.trim().is_empty());
+    let receipt = last.strip_prefix("verified ").expect("verified").split(' ').next().unwrap();
+    assert!(receipt.len() == 64 && receipt.bytes().all(|byte| byte.is_ascii_hexdigit()), "{last}");
+    for part in ["relay    ws://127.0.0.1:", "router   ", "node     ", "models   "] {
+        assert!(stderr.contains(part), "{part} is not said: {stderr}");
+    }
+}
+
+#[test]
+fn up_stays_says_what_it_started_serves_a_chat_and_stops_on_sigterm() {
+    let world = World::new();
+    let data = world.path().join("up").display().to_string();
+    let arguments = [
+        "up",
+        "--json",
+        "--data",
+        &data,
+        "--relay-listen",
+        "127.0.0.1:0",
+        "--runner",
+        "mock://local?tokens=6",
+    ];
+    let mut up = world
+        .command(&arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::fs::File::create(world.log("up")).unwrap())
+        .spawn()
+        .unwrap();
+    let first = network::lines(up.stdout.take().unwrap()).next().expect("an object on stdout");
+    let output: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let relay = output["relay"].as_str().unwrap().to_owned();
+    world.wait_for_nodes(&[&relay], 1);
+    let answer = json(&world.client(&[&relay], &["chat", "--json", "hi"]).output().unwrap());
+    assert_eq!((&answer["node"], &answer["router"]), (&output["node"], &output["router"]));
+    let stop = std::process::Command::new("kill").args(["-TERM", &up.id().to_string()]).status().unwrap();
+    assert!(stop.success());
+    assert_eq!(up.wait().unwrap().code(), Some(0), "{}", std::fs::read_to_string(world.log("up")).unwrap());
+}

@@ -1,0 +1,112 @@
+//! Whole worlds: the same seed gives the same bytes, swarms keep every invariant, and the invariants can fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use fedai_sim::report::{Report, markdown};
+use fedai_sim::run_log::RunLog;
+use fedai_sim::scenario::{Scenario, Tamper, WorkloadKind};
+use fedai_sim::swarm::{SwarmSums, run_seed};
+use fedai_sim::world::World;
+
+/// Worlds that every `cargo test` runs, in two halves side by side.
+const SEEDS: u64 = 400;
+
+fn run(scenario: Scenario) -> RunLog {
+    World::new(scenario).run(&mut |_| {}).unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+fn market(seed: u64) -> Scenario {
+    Scenario::market(WorkloadKind::Poisson, 3, 25, 2.0, seed)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_one_does_not() {
+    for scenario in [market, |seed| market(seed).with_faults()] {
+        let report = |seed| {
+            let report = Report::new(&run(scenario(seed)));
+            (report.to_json().unwrap(), markdown::page(&report))
+        };
+        assert_eq!(report(5), report(5));
+        assert_ne!(report(5).0, report(6).0);
+    }
+}
+
+#[test]
+fn faults_leave_the_workload_of_a_seed_as_it_was() {
+    let (calm, rough) = (market(9), market(9).with_faults());
+    assert_eq!((&calm.arrivals, &calm.nodes), (&rough.arrivals, &rough.nodes));
+    assert!(calm.faults.is_none() && !rough.faults.is_none());
+}
+
+#[test]
+fn a_market_without_faults_serves_everybody_it_has_room_for() {
+    for kind in [WorkloadKind::Poisson, WorkloadKind::Sessions] {
+        let report = Report::new(&run(Scenario::market(kind, 4, 40, 1.0, 1)));
+        assert_eq!(report.requests.done, 40, "{:?}", report.requests);
+        let receipts: u64 = report.nodes.iter().map(|node| node.receipts).sum();
+        assert_eq!((receipts, report.requests.opened), (40, 40), "one open and one receipt for each");
+        assert!(report.cost.list_msat > 0 && report.cost.charged_msat == 0, "offers are free today");
+        assert!(report.nodes.iter().all(|node| (0.0..=1.0).contains(&node.utilisation)));
+    }
+}
+
+#[test]
+fn too_much_work_is_refused_with_a_code_and_nothing_is_lost() {
+    let report = Report::new(&run(Scenario::market(WorkloadKind::Poisson, 1, 80, 20.0, 8)));
+    let by_code: u64 = report.requests.drops_by_code.values().sum();
+    assert_eq!(report.requests.done + by_code, 80);
+    assert!(report.requests.drops_by_code.contains_key("busy"), "{:?}", report.requests);
+}
+
+fn swarm(first: u64, seeds: u64) -> SwarmSums {
+    let mut sums = SwarmSums::default();
+    for seed in first..first + seeds {
+        sums.add(&run_seed(seed).unwrap_or_else(|failure| panic!("{failure}")));
+    }
+    // A swarm in which nothing went wrong, or nothing worked, would prove nothing.
+    assert!(sums.dropped > 10 * seeds && sums.duplicated > 10 * seeds, "{sums}");
+    assert!(sums.crashes > seeds / 2 && sums.router_crashes > seeds / 5 && sums.hangs > seeds / 5, "{sums}");
+    assert!(sums.done * 10 > sums.jobs * 6, "{sums}");
+    sums
+}
+
+#[test]
+fn a_swarm_of_worlds_keeps_every_invariant_first_half() {
+    swarm(0, SEEDS / 2);
+}
+
+#[test]
+fn a_swarm_of_worlds_keeps_every_invariant_second_half() {
+    swarm(SEEDS / 2, SEEDS / 2);
+}
+
+/// A client went on under the same ticket with a fallback, and both nodes had delivered: each was within its uses, and
+/// the router called the second one a cheat.
+#[test]
+fn seed_19_failover_under_one_ticket_accuses_nobody() {
+    for seed in [19, 45, 104, 187, 387] {
+        run_seed(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn a_second_receipt_for_a_job_is_caught() {
+    let mut scenario = market(2);
+    scenario.nodes.iter_mut().for_each(|node| node.tamper = Some(Tamper::DoubleCharge));
+    let violation = World::new(scenario).run(&mut |_| {}).unwrap_err();
+    assert_eq!(violation.invariant, "one_receipt_per_job");
+}
+
+#[test]
+fn a_job_whose_end_is_never_told_is_caught() {
+    let scenario = Scenario { tamper: Some(Tamper::ForgetEnding), ..market(2) };
+    let violation = World::new(scenario).run(&mut |_| {}).unwrap_err();
+    assert_eq!(violation.invariant, "every_job_ends");
+}
+
+#[test]
+fn output_that_comes_twice_is_caught() {
+    let scenario = Scenario { tamper: Some(Tamper::RepeatOutput), ..market(2) };
+    let violation = World::new(scenario).run(&mut |_| {}).unwrap_err();
+    assert_eq!(violation.invariant, "whole_answers");
+}
