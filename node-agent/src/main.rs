@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(execute(cli)),
         Err(error) => {
-            eprintln!("error: no runtime: {error}");
+            anstream::eprintln!("error: no runtime: {error}");
             ExitCode::FAILURE
         }
     }

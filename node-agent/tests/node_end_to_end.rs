@@ -168,32 +168,7 @@ async fn a_process_serves_leaves_nothing_behind_and_drains_on_sigterm() {
     let answer = job.text().0;
     assert_eq!(answer, expected(16));
 
-    let second = Command::new(program)
-        .args(["run", "--relay", relay.url(), "--runner", "mock", "--data"])
-        .arg(data.path())
-        .output();
-    let second = second.await.unwrap();
-    assert!(!second.status.success());
-    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by"), "one process for one directory");
-
-    for command in [
-        ["healthcheck"].as_slice(),
-        &["status", "--json"],
-        &["ad", "show"],
-        &["receipts", "list"],
-        &["key", "show"],
-    ] {
-        let output =
-            Command::new(program).args(command).arg("--data").arg(data.path()).output().await.unwrap();
-        assert!(output.status.success() && !output.stdout.is_empty(), "{command:?}: {output:?}");
-    }
-
-    let file = data.path().join("export.jsonl");
-    let export =
-        Command::new(program).args(["receipts", "export", "--data"]).arg(data.path()).arg(&file).output();
-    assert!(export.await.unwrap().status.success());
-    let summary = verify_file(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    assert_eq!((summary.receipts, summary.closed), (1, true));
+    operator_commands_answer_while_it_runs(program, relay.url(), data.path()).await;
 
     let pause = Command::new(program).args(["pause", "--data"]).arg(data.path()).status();
     assert!(pause.await.unwrap().success());
@@ -209,6 +184,34 @@ async fn a_process_serves_leaves_nothing_behind_and_drains_on_sigterm() {
     assert!(last.expires_at < node.descriptor.message.expires_at);
 
     assert_nothing_left(data.path(), logs.await.unwrap(), &answer);
+}
+
+/// What an operator types beside a running node.
+async fn operator_commands_answer_while_it_runs(program: &str, relay: &str, data: &Path) {
+    let second = Command::new(program)
+        .args(["run", "--relay", relay, "--runner", "mock", "--data"])
+        .arg(data)
+        .output();
+    let second = second.await.unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by"), "one process for one directory");
+
+    for command in [
+        ["healthcheck"].as_slice(),
+        &["status", "--json"],
+        &["ad", "show"],
+        &["receipts", "list"],
+        &["key", "show"],
+    ] {
+        let output = Command::new(program).args(command).arg("--data").arg(data).output().await.unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{command:?}: {output:?}");
+    }
+
+    let file = data.join("export.jsonl");
+    let export = Command::new(program).args(["receipts", "export", "--data"]).arg(data).arg(&file).output();
+    assert!(export.await.unwrap().status.success());
+    let summary = verify_file(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((summary.receipts, summary.closed), (1, true));
 }
 
 /// Neither prompt, answer nor secret key is in the log or in a file.

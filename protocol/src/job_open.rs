@@ -235,3 +235,43 @@ impl Rumor {
 fn rumor_id(author: &PublicKey, created_at: u64, content: &str) -> EventId {
     EventId::new(author, &Timestamp::from_secs(created_at), &Kind::from(JOB_OPEN), &Tags::new(), content)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::CountingEntropy;
+
+    const AT: UnixSeconds = UnixSeconds(1_800_000_000);
+
+    /// A job open whose rumor has about `bytes` bytes, filled up by payment tokens.
+    fn open_of(bytes: usize, key: &SigningKey) -> JobOpen {
+        let draft = Draft { kind: 1, tags: Vec::new(), content: "ticket".into(), created_at: AT };
+        let open = JobOpen {
+            dispatch: key.sign(draft, &mut CountingEntropy(1)),
+            endpoint: JobEndpoint::Chat,
+            request: RequestBody::Inline("{}".into()),
+            request_hash: hex::encode(request_hash(b"{}")),
+            session: key.public_key(),
+            nonce: "00".repeat(32),
+            relays: Vec::new(),
+            payment: Payment { tokens: vec![String::new()], ..Payment::free() },
+            expires_at: AT,
+        };
+        let empty = Rumor::new(&open, key.public_key(), AT).unwrap();
+        let used = serde_json::to_string(&empty).unwrap().len();
+        let tokens = vec!["x".repeat(bytes - used)];
+        JobOpen { payment: Payment { tokens, ..Payment::free() }, ..open }
+    }
+
+    #[test]
+    fn the_largest_job_open_fits_a_strict_relay_and_one_byte_more_is_refused() {
+        let mut entropy = CountingEntropy(2);
+        let [ticket, inbox] = core::array::from_fn(|_| SigningKey::generate(&mut entropy));
+        let mut wrap =
+            |bytes| open_of(bytes, &ticket).wrap(&ticket, &inbox.public_key(), AT, AT, &mut entropy);
+        let largest = wrap(JOB_OPEN_BYTES_MAX).unwrap();
+        assert!(largest.wrap.to_json().len() <= EVENT_BYTES_MAX, "{}", largest.wrap.to_json().len());
+        assert_eq!(wrap(JOB_OPEN_BYTES_MAX + 1).unwrap_err(), ParseError::Limit("job open"));
+        assert_eq!(JobOpen::unwrap(&largest.wrap, &inbox).unwrap().job, largest.job);
+    }
+}

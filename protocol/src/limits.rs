@@ -11,8 +11,6 @@ pub const EVENT_TAGS_MAX: usize = 96;
 pub const TAG_VALUE_BYTES_MAX: usize = 1_024;
 /// Largest `spec` tag: holds the machine form of a descriptor or an offer, well under a kilobyte in practice.
 pub const SPEC_TAG_BYTES_MAX: usize = 16_384;
-/// Deepest JSON nesting accepted in a content; serde_json stops at 128 by itself, ours never goes past ten.
-pub const JSON_DEPTH_MAX: usize = 32;
 
 /// How far in the future `created_at` may be, in seconds: strict relays allow 900, we trust clocks less.
 pub const FUTURE_SECONDS_MAX: u64 = 300;
@@ -102,8 +100,6 @@ pub const NODE_FINISHED_JOBS_MAX: usize = 4_096;
 pub const NODE_TICKETS_MAX: usize = 65_536;
 /// Jobs one ticket key may have in flight at a node: a client is one person or one app.
 pub const NODE_JOBS_PER_CLIENT_MAX: usize = 16;
-/// Jobs a client runs at once.
-pub const CLIENT_JOBS_MAX: usize = 1_024;
 
 /// Events waiting to be written to one relay.
 pub const RELAY_OUTBOUND_EVENTS_MAX: usize = 4_096;

@@ -50,7 +50,9 @@ pub async fn count(network: &Network) -> EventCounts {
     }
     buyer.close().await;
     tap.close().await;
-    println!("\n### Events of one job on the relay (mean of {JOBS})\n\n| event | cold | warm |\n|---|---|---|");
+    println!(
+        "\n### Events of one job on the relay (mean of {JOBS})\n\n| event | cold | warm |\n|---|---|---|"
+    );
     let mean = |column: &BTreeMap<u16, u32>, kind: u16| {
         f64::from(column.get(&kind).copied().unwrap_or_default()) / f64::from(JOBS)
     };

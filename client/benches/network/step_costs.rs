@@ -60,7 +60,10 @@ pub fn measure() -> Costs {
     };
     println!("\n| step, 700 bytes | µs |\n|---|---|");
     println!("| signature | {:.1} |\n| verification | {:.1} |", costs.sign, costs.verify);
-    println!("| key agreement | {:.1} |\n| seal or unseal under a known key | {:.1} |", costs.agree, costs.seal);
+    println!(
+        "| key agreement | {:.1} |\n| seal or unseal under a known key | {:.1} |",
+        costs.agree, costs.seal
+    );
     costs
 }
 
@@ -121,13 +124,19 @@ fn steps(is_cold: bool, frames: f64) -> [Steps; 4] {
 /// Prints what the steps add up to, beside what was measured.
 pub fn print(costs: &Costs, measured: &[Measured]) {
     println!("\n### Cryptography in a job\n");
-    println!("Steps counted, their cost as measured above, and the processor time a job was measured to take.\n");
-    println!("| tickets | at once | side | signatures | verifications | agreements | seals | their ms | measured ms | share |");
+    println!(
+        "Steps counted, their cost as measured above, and the processor time a job was measured to take.\n"
+    );
+    println!(
+        "| tickets | at once | side | signatures | verifications | agreements | seals | their ms | measured ms | share |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for run in measured {
         for side in steps(run.is_cold, run.frames) {
             let ms = costs.of(&side) / 1e3;
-            let Some((_, whole)) = run.per_job_ms.iter().find(|(name, _)| *name == side.side) else { continue };
+            let Some((_, whole)) = run.per_job_ms.iter().find(|(name, _)| *name == side.side) else {
+                continue;
+            };
             println!(
                 "| {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {ms:.2} | {whole:.2} | {:.0} % |",
                 if run.is_cold { "cold" } else { "warm" },

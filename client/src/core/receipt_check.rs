@@ -153,14 +153,13 @@ fn check_output(receipt: &Receipt, known: &KnownJob<'_>) -> Result<(), ReceiptDi
 }
 
 fn check_amount(receipt: &Receipt, known: &KnownJob<'_>) -> Result<(), ReceiptDispute> {
-    let owed: Option<Msat> = known.node.offer.message.price.amount(&receipt.usage);
-    if owed != Some(receipt.amount) {
-        return Err(ReceiptDispute::WrongAmount);
+    let (price, ceiling) = (known.node.offer.message.price, known.node.max_cost);
+    let owed = price.amount(&receipt.usage).unwrap_or(Msat::MAX);
+    // A node cuts what passes the ceiling to it, and may not ask for anything else.
+    if receipt.amount == owed.min(ceiling) {
+        return Ok(());
     }
-    if receipt.amount > known.node.max_cost {
-        return Err(ReceiptDispute::AboveCeiling);
-    }
-    Ok(())
+    Err(if receipt.amount == owed { ReceiptDispute::AboveCeiling } else { ReceiptDispute::WrongAmount })
 }
 
 #[cfg(test)]

@@ -107,6 +107,8 @@ fn the_right_price_is_taken_up_to_the_ceiling_and_not_beyond() {
     };
     assert!(priced(4, 4).is_ok());
     assert_eq!(priced(5, 5).unwrap_err(), ReceiptDispute::AboveCeiling);
+    assert!(priced(5, 4).is_ok(), "what passes the ceiling is cut to it");
+    assert_eq!(priced(4, 3).unwrap_err(), ReceiptDispute::WrongAmount);
     assert_eq!(priced(4, 5).unwrap_err(), ReceiptDispute::WrongAmount);
 }
 

@@ -27,20 +27,20 @@ pub(super) fn run(command: &AdCommand) -> Result<(), Failure> {
     let AdCommand::Show(args) = command;
     let ad: NodeAd = read_json(&args.data.dir()?, AD).map_err(Failure::general)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&ad).map_err(Failure::general)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&ad).map_err(Failure::general)?);
         return Ok(());
     }
     if let Some(event) = &ad.descriptor {
         let descriptor = NodeDescriptor::parse(event).map_err(Failure::general)?;
-        println!("{}", descriptor.message.summary());
-        println!(
+        anstream::println!("{}", descriptor.message.summary());
+        anstream::println!(
             "lease until {} (Unix time), relays {}",
             descriptor.message.expires_at,
             descriptor.message.relays.join(", ")
         );
     }
     for event in &ad.offers {
-        println!("{}", ModelOffer::parse(event).map_err(Failure::general)?.message.summary());
+        anstream::println!("{}", ModelOffer::parse(event).map_err(Failure::general)?.message.summary());
     }
     Ok(())
 }

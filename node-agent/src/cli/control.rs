@@ -17,6 +17,6 @@ pub(super) fn tell(args: &ControlArgs, word: &str) -> Result<(), Failure> {
     let dir = args.data.dir()?;
     let status: NodeStatusFile = read_json(&dir, STATUS).map_err(Failure::general)?;
     replace(&dir.join(COMMAND), word.as_bytes()).map_err(Failure::general)?;
-    eprintln!("told {} (process {}) to {word}", status.name, status.pid);
+    anstream::eprintln!("told {} (process {}) to {word}", status.name, status.pid);
     Ok(())
 }

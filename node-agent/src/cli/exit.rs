@@ -28,7 +28,7 @@ impl Failure {
 
     /// Says it.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.words);
+        anstream::eprintln!("error: {}", self.words);
         ExitCode::from(self.code)
     }
 }

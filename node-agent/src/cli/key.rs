@@ -19,6 +19,6 @@ pub(super) fn run(command: &KeyCommand) -> Result<(), Failure> {
     let KeyCommand::Show(data) = command;
     let status: NodeStatusFile = read_json(&data.dir()?, STATUS).map_err(Failure::general)?;
     let key = PublicKey::from_hex(&status.public_key).map_err(Failure::general)?;
-    println!("{}\n{}", npub(&key), key.to_hex());
+    anstream::println!("{}\n{}", npub(&key), key.to_hex());
     Ok(())
 }

@@ -49,11 +49,11 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     for record in read(&args.data)? {
         let receipt = Receipt::parse(&record.receipt).map_err(Failure::general)?;
         if args.json {
-            println!("{}", serde_json::to_string(&receipt.message).map_err(Failure::general)?);
+            anstream::println!("{}", serde_json::to_string(&receipt.message).map_err(Failure::general)?);
             continue;
         }
         let Receipt { seq, model, usage, amount, job, .. } = receipt.message;
-        println!(
+        anstream::println!(
             "{seq:>6}  {}  {:>7} in {:>7} out  {amount}  {model}  {job}",
             receipt.created_at,
             usage.input_tokens.get(),
@@ -71,7 +71,7 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
     match &args.file {
         Some(path) => {
             replace(path, text.as_bytes()).map_err(Failure::general)?;
-            eprintln!("{} receipts written to {}", entries.len(), path.display());
+            anstream::eprintln!("{} receipts written to {}", entries.len(), path.display());
         }
         None => print!("{text}"),
     }

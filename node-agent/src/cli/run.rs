@@ -106,7 +106,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     let (ready, is_ready) = oneshot::channel::<NodeReady>();
     let announce = tokio::spawn(async move {
         if let Ok(ready) = is_ready.await {
-            println!("{}", ready.line);
+            anstream::println!("{}", ready.line);
         }
     });
     let outcome = run_node(config, shutdown, ready).await;

@@ -31,24 +31,24 @@ pub(super) async fn run(command: RunnerCommand) -> Result<(), Failure> {
         RunnerCommand::Find(args) => {
             let ports = parse_ports(args.ports.as_deref()).map_err(Failure::config)?;
             let discovery = discover(&ports, RunnerOptions::default()).await;
-            discovery.notes.iter().for_each(|note| eprintln!("{note}"));
+            discovery.notes.iter().for_each(|note| anstream::eprintln!("{note}"));
             if discovery.found.is_empty() {
                 let notes = "nothing answered as a runner".to_owned();
                 return Err(Failure::no_runner(SourceError::NothingFound { notes }));
             }
             for finding in &discovery.found {
-                println!("{}\t{}", finding.kind, finding.url);
+                anstream::println!("{}\t{}", finding.kind, finding.url);
             }
             Ok(())
         }
         RunnerCommand::Install => {
             let cache = default_cache_dir().ok_or_else(|| Failure::config(SourceError::NoCache))?;
             let installed = ensure(&cache, progress_for_terminal()).await.map_err(Failure::no_runner)?;
-            println!("{}", installed.dir().display());
+            anstream::println!("{}", installed.dir().display());
             Ok(())
         }
         RunnerCommand::List => {
-            kinds().iter().for_each(|kind| println!("{kind}"));
+            kinds().iter().for_each(|kind| anstream::println!("{kind}"));
             Ok(())
         }
     }

@@ -28,19 +28,29 @@ pub(crate) struct HealthcheckArgs {
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let status: NodeStatusFile = read_json(&args.data.dir()?, STATUS).map_err(Failure::general)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(Failure::general)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&status).map_err(Failure::general)?);
         return Ok(());
     }
     let age = wall_clock::now_seconds().since(status.updated_at);
     let fresh =
         if age > STALE_SECONDS { format!(" ({age} s ago: the process is gone)") } else { String::new() };
-    println!("{} {}", status.name, status.npub);
-    println!("state     {}{fresh}", status.state);
-    println!("runner    {} ({})", status.runner, if status.runner_up { "up" } else { "down" });
-    println!("models    {}", status.models.join(", "));
-    println!("jobs      {} running, {} waiting, {} at once", status.running, status.queued, status.slots);
-    println!("receipts  {}", status.receipts);
-    println!("relays    {}/{}, {}", status.advertised_on, status.advertised_of, status.relays.join(", "));
+    anstream::println!("{} {}", status.name, status.npub);
+    anstream::println!("state     {}{fresh}", status.state);
+    anstream::println!("runner    {} ({})", status.runner, if status.runner_up { "up" } else { "down" });
+    anstream::println!("models    {}", status.models.join(", "));
+    anstream::println!(
+        "jobs      {} running, {} waiting, {} at once",
+        status.running,
+        status.queued,
+        status.slots
+    );
+    anstream::println!("receipts  {}", status.receipts);
+    anstream::println!(
+        "relays    {}/{}, {}",
+        status.advertised_on,
+        status.advertised_of,
+        status.relays.join(", ")
+    );
     Ok(())
 }
 
@@ -60,6 +70,6 @@ pub(super) fn healthcheck(args: &HealthcheckArgs) -> Result<(), Failure> {
         );
         return Err(Failure::general(words));
     }
-    println!("ok");
+    anstream::println!("ok");
     Ok(())
 }

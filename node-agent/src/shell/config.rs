@@ -265,6 +265,9 @@ pub fn runner_choice(text: &str, kind: Option<String>, ports: Vec<u16>) -> Runne
         "auto" => RunnerChoice::Auto(ports),
         "install" => RunnerChoice::Install,
         "mock" => RunnerChoice::Mock(MockConfig::default()),
+        mock if mock.starts_with("mock://") => {
+            RunnerChoice::Url { url: mock.to_owned(), kind: Some("mock".into()) }
+        }
         url => RunnerChoice::Url { url: url.to_owned(), kind },
     }
 }
