@@ -77,6 +77,9 @@ pub const PRICE_MSAT_PER_MTOK_MAX: u64 = 100_000_000_000_000;
 pub const AMOUNT_MSAT_MAX: u64 = 9_007_199_254_740_991;
 /// Longest human text in a refusal.
 pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
+/// Largest receipt event, in bytes of JSON: a receipt is about 2 kB; one that is larger would not fit into its own
+/// acknowledgement and a receipts file beside its ticket.
+pub const RECEIPT_EVENT_BYTES_MAX: usize = 8_192;
 /// Longest line of a receipts file: a receipt, its acknowledgement and its dispatch.
 pub const RECEIPTS_LINE_BYTES_MAX: usize = 32_768;
 /// Receipt identifiers under one usage summary.

@@ -152,10 +152,13 @@ impl Message for QuoteRequest {
     }
 }
 
-/// Rounds a token count up to its bucket: powers of two from 256.
+/// Rounds a token count up to its bucket: from 256, four to each doubling. Coarse enough to tell little of a prompt,
+/// fine enough that a model's context is not half wasted.
 #[must_use]
 pub fn token_bucket(tokens: Tokens) -> Tokens {
-    Tokens::saturating(tokens.get().max(256).checked_next_power_of_two().unwrap_or(u64::MAX))
+    let tokens = tokens.get().max(256);
+    let step = tokens.next_power_of_two() / 8;
+    Tokens::saturating(tokens.next_multiple_of(step))
 }
 
 #[cfg(test)]
@@ -163,10 +166,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_rounded_up_to_powers_of_two() {
-        assert_eq!(token_bucket(Tokens::ZERO).get(), 256);
-        assert_eq!(token_bucket(Tokens::saturating(257)).get(), 512);
+    fn sizes_are_rounded_up_to_four_steps_a_doubling() {
+        let bucket = |tokens| token_bucket(Tokens::saturating(tokens)).get();
+        assert_eq!(
+            [0, 256, 257, 320, 321, 1_100, 2_048, 2_049].map(bucket),
+            [256, 256, 320, 320, 384, 1_280, 2_048, 2_560]
+        );
         assert_eq!(token_bucket(Tokens::MAX), Tokens::MAX);
+        for tokens in (256..20_000).step_by(7) {
+            assert!((tokens..tokens + tokens / 4).contains(&bucket(tokens)), "{tokens}");
+        }
     }
 
     #[test]

@@ -11,11 +11,12 @@ use crate::address::Address;
 use crate::domain_separation::{self, digest};
 use crate::event_kinds;
 use crate::job_open::JobId;
-use crate::limits::NAME_BYTES_MAX;
-use crate::message::{Message, ParseError, is_name, tag};
+use crate::limits::{NAME_BYTES_MAX, RECEIPT_EVENT_BYTES_MAX};
+use crate::message::{Message, ParseError, Received, is_name, tag};
 use crate::msat::Msat;
 use crate::payment_offer::{Balance, PaymentMethod};
 use crate::usage::Usage;
+use crate::verified_event::VerifiedEvent;
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +96,15 @@ pub fn commitment(nonce_hex: &str, request_hash_hex: &str, output_sha256_hex: &s
 impl Message for Receipt {
     const KIND: u16 = event_kinds::RECEIPT;
 
+    /// Bounded in size before anything else: unknown fields and tags are ignored, so they must not be a way to make a
+    /// receipt that nobody can acknowledge or keep.
+    fn parse(event: &VerifiedEvent) -> Result<Received<Self>, ParseError> {
+        if event.to_json().len() > RECEIPT_EVENT_BYTES_MAX {
+            return Err(ParseError::Limit("receipt"));
+        }
+        Self::parse_body(event, event.content())
+    }
+
     fn tags(&self, _author: &PublicKey) -> Vec<Vec<String>> {
         let usage = &self.usage;
         vec![
@@ -116,7 +126,8 @@ impl Message for Receipt {
         if !is_name(&self.model, NAME_BYTES_MAX) || self.commitment.len() != 64 {
             return Err(ParseError::Limit("field of receipt"));
         }
-        if self.payment.tickets.len() > 256 || self.payment.released.len() > 256 {
+        let strings = || self.payment.tickets.iter().chain(&self.payment.released);
+        if strings().count() > 256 || strings().any(|text| !is_name(text, 64)) {
             return Err(ParseError::Limit("tickets in receipt"));
         }
         if self.seq == 0 && self.prev != EventId::all_zeros() {

@@ -1,7 +1,7 @@
 //! A file of receipts that anyone can check offline.
 //!
 //! One JSON object a line. Each line carries the hash of the line before it, so an altered, removed, inserted or moved
-//! line shows; a last `end` line with count and head shows a cut tail. Every event in it is verified, the receipt's
+//! line shows; a last `end` line with count and head, without which no file holds, shows a cut tail. Every event in it is verified, the receipt's
 //! author must be a node that the dispatch names, and the acknowledgement must come from the client that the receipt
 //! names.
 
@@ -35,7 +35,7 @@ pub struct ReceiptLine {
     pub ack: Option<VerifiedEvent>,
 }
 
-/// Last line of an exported file.
+/// Last line of a file. Without it the tail was cut off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndLine {
     /// Number of entries.
@@ -53,7 +53,7 @@ pub struct FileSummary {
     pub acknowledged: u64,
     /// Sum of amounts in msat.
     pub amount_msat: u64,
-    /// True when the file ends with an `end` line, which shows a cut tail.
+    /// True when the file ends with an `end` line; always so in a file that holds.
     pub closed: bool,
 }
 
@@ -116,6 +116,10 @@ pub fn verify_file(text: &str) -> Result<FileSummary, FileError> {
             continue;
         }
         let entry: ReceiptLine = serde_json::from_str(line).map_err(|error| fail(line_error(&error)))?;
+        // One form only: a change that reads the same would otherwise show in the next line, not in this one.
+        if serde_json::to_string(&entry).ok().as_deref() != Some(line) {
+            return Err(fail("was changed: it is not in the form in which entries are written".into()));
+        }
         if entry.n != summary.receipts || entry.prev != prev {
             return Err(fail(
                 "does not follow the line before it (a line was changed, removed or moved)".into(),
@@ -126,6 +130,10 @@ pub fn verify_file(text: &str) -> Result<FileSummary, FileError> {
         summary.acknowledged += u64::from(entry.ack.is_some());
         summary.amount_msat = summary.amount_msat.saturating_add(amount);
         prev = line_hash(line);
+    }
+    if !summary.closed {
+        let line = usize::try_from(summary.receipts).unwrap_or(usize::MAX).saturating_add(1);
+        return Err(FileError { line, reason: "the end line is missing (the tail was cut off)".into() });
     }
     Ok(summary)
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::REFUSAL_TEXT_BYTES_MAX;
 
@@ -116,7 +116,8 @@ impl fmt::Display for RefusalCode {
 pub struct Refusal {
     /// Stable code.
     pub code: RefusalCode,
-    /// What happened and the way out; never quotes a prompt or an output.
+    /// What happened and the way out; never quotes a prompt or an output. Cut to its limit when it is read.
+    #[serde(deserialize_with = "cut")]
     pub message: String,
     /// Milliseconds after which the same request may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,12 +128,7 @@ impl Refusal {
     /// A refusal without a retry hint.
     #[must_use]
     pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if message.len() > REFUSAL_TEXT_BYTES_MAX {
-            let end = message.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX);
-            message.truncate(end);
-        }
-        Self { code, message, retry_after_ms: None }
+        Self { code, message: cut_text(message.into()), retry_after_ms: None }
     }
 
     /// The same with a retry hint.
@@ -140,6 +136,17 @@ impl Refusal {
     pub fn retry_after(self, millis: u64) -> Self {
         Self { retry_after_ms: Some(millis), ..self }
     }
+}
+
+fn cut_text(mut text: String) -> String {
+    if text.len() > REFUSAL_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX));
+    }
+    text
+}
+
+fn cut<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(cut_text)
 }
 
 #[cfg(test)]
@@ -162,5 +169,8 @@ mod tests {
     fn text_is_cut_at_a_character_border() {
         let refusal = Refusal::new(RefusalCode::Internal, "ü".repeat(400));
         assert!(refusal.message.len() <= REFUSAL_TEXT_BYTES_MAX);
+        let long = format!(r#"{{"code":"busy","message":"{}"}}"#, "x".repeat(5_000));
+        let read: Refusal = serde_json::from_str(&long).unwrap();
+        assert_eq!(read.message.len(), REFUSAL_TEXT_BYTES_MAX, "cut when it is read, too");
     }
 }

@@ -38,19 +38,21 @@ fn an_honest_file_holds() {
 }
 
 #[test]
-fn every_changed_byte_is_found_at_its_line_or_the_next() {
+fn every_changed_byte_is_found_at_its_line() {
     let honest = write_file(&entries());
-    for at in (0..honest.len()).step_by(53) {
+    let changes: [fn(u8) -> u8; 3] =
+        [|byte| if byte == b'0' { b'1' } else { b'0' }, |byte| byte ^ 0x20, |_| b' '];
+    for (at, change) in (0..honest.len()).step_by(37).zip(changes.into_iter().cycle()) {
         let mut bytes = honest.clone().into_bytes();
-        bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+        let (before, after) = (bytes[at], change(bytes[at]));
+        bytes[at] = after;
         let Ok(changed) = String::from_utf8(bytes) else { continue };
-        let line = honest[..at].lines().count().max(1) + usize::from(honest[..at].ends_with('\n'));
+        if before == after || before == b'\n' || after == b'\n' {
+            continue;
+        }
+        let line = 1 + honest[..at].matches('\n').count();
         let error = verify_file(&changed).expect_err(&format!("byte {at} changed and nothing noticed"));
-        assert!(
-            (line..=line + 1).contains(&error.line),
-            "byte {at} is in line {line}, found in {}",
-            error.line
-        );
+        assert_eq!(error.line, line, "byte {at}, {before} became {after}: {error}");
     }
 }
 
@@ -65,6 +67,9 @@ fn a_removed_moved_or_doubled_line_is_named() {
     assert_eq!(verify_file(&joined(&[0, 2, 1, 3])).unwrap_err().line, 2);
     assert_eq!(verify_file(&joined(&[0, 1, 1, 2, 3])).unwrap_err().line, 3);
     assert_eq!(verify_file(&joined(&[0, 1, 2, 3, 0])).unwrap_err().line, 5);
+    assert_eq!(verify_file(&joined(&[0, 1, 2])).unwrap_err().line, 4, "the end line is missing");
+    assert_eq!(verify_file(&joined(&[0])).unwrap_err().line, 2, "and so is the tail");
+    assert!(verify_file("").is_err());
 }
 
 /// A cheat who writes the whole file anew, so that the line chain holds, is still held to the signatures.
@@ -101,4 +106,19 @@ fn a_fork_of_the_nodes_chain_is_named() {
     let error = verify_file(&write_file(&forked)).unwrap_err();
     assert_eq!(error.line, 4);
     assert!(error.reason.contains("fork"), "{error}");
+}
+
+/// A receipt that is padded until nobody can keep or acknowledge it is no receipt.
+#[test]
+fn a_receipt_at_the_limit_is_taken_and_a_larger_one_is_not() {
+    let keys = samples::keys();
+    let draft = samples::receipt().draft(&keys.node.public_key(), samples::AT).unwrap();
+    let padded = |bytes: usize| {
+        let mut draft = draft.clone();
+        draft.tags.push(vec!["pad".into(), "x".repeat(bytes)]);
+        keys.node.sign(draft, &mut CountingEntropy(1))
+    };
+    let room = fedai_protocol::limits::RECEIPT_EVENT_BYTES_MAX - padded(0).to_json().len();
+    assert!(Receipt::parse(&padded(room)).is_ok());
+    assert_eq!(Receipt::parse(&padded(room + 1)).unwrap_err().code(), "limit");
 }
