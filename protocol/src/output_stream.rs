@@ -75,6 +75,12 @@ impl OutputCounter {
         self.stream_bytes
     }
 
+    /// True when the stream ends with a whole line, as it does at the end of a job.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.partial_line.is_empty()
+    }
+
     /// The last finish reason seen.
     #[must_use]
     pub fn finish_reason(&self) -> Option<&str> {
@@ -163,6 +169,16 @@ mod tests {
             assert_eq!((cut.text_bytes(), cut.sha256()), (whole.text_bytes(), whole.sha256()), "{size}");
             assert_eq!(text, "Grün");
         }
+    }
+
+    #[test]
+    fn a_stream_that_ends_within_a_line_is_not_whole() {
+        let mut counter = OutputCounter::default();
+        assert!(counter.is_whole());
+        assert!(counter.push("{\"index\":0").unwrap().is_empty());
+        assert!(!counter.is_whole());
+        assert_eq!(counter.push("}\n").unwrap().len(), 1);
+        assert!(counter.is_whole());
     }
 
     #[test]

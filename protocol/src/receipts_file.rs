@@ -1,9 +1,9 @@
 //! A file of receipts that anyone can check offline.
 //!
-//! One JSON object a line. Each line carries the hash of the line before it, so an altered, removed, inserted or moved
-//! line shows; a last `end` line with count and head, without which no file holds, shows a cut tail. Every event in it is verified, the receipt's
-//! author must be a node that the dispatch names, and the acknowledgement must come from the client that the receipt
-//! names.
+//! One JSON object a line, in one form only. Each line carries the hash of the line before it, so an altered, removed,
+//! inserted or moved line shows; a last `end` line with count and head, without which no file holds, shows a cut tail.
+//! Every event in it is verified, the receipt's author must be a node that the dispatch names, and the acknowledgement
+//! must come from the client that the receipt names.
 
 use serde::{Deserialize, Serialize};
 

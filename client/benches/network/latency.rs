@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use fedai_client::shell::buyer::HeldTicket;
-use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 
 use crate::processes::Network;
@@ -107,17 +106,16 @@ async fn renewed(
 async fn ask_directly(http: &reqwest::Client, url: &str) -> Moments {
     let body = purchase::request(Some(upstream::MODEL)).to_string();
     let begun = Instant::now();
-    let answer = http
+    let mut answer = http
         .post(format!("{url}/v1/chat/completions"))
         .header("content-type", "application/json")
         .body(body)
         .send()
         .await
         .unwrap();
-    let mut stream = answer.bytes_stream();
     let (mut text, mut first) = (Vec::new(), None);
-    while let Some(piece) = stream.next().await {
-        text.extend_from_slice(&piece.unwrap());
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        text.extend_from_slice(&piece);
         let has_output = || String::from_utf8_lossy(&text).contains("\"content\":\"word");
         if first.is_none() && has_output() {
             first = Some(begun.elapsed());

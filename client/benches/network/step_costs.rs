@@ -55,7 +55,9 @@ pub fn measure() -> Costs {
     let costs = Costs {
         sign: micros(|| drop(black_box(keys[0].sign(draft(), &mut entropy)))),
         verify: micros(|| drop(black_box(VerifiedEvent::from_json(&json).unwrap()))),
-        agree: micros(|| drop(black_box(Conversation::derive(&keys[0], &keys[1].public_key()).unwrap()))),
+        agree: micros(|| {
+            black_box(Conversation::derive(&keys[0], &keys[1].public_key()).unwrap());
+        }),
         seal: micros(|| drop(black_box(conversation.open(&sealed).unwrap()))),
     };
     println!("\n| step, 700 bytes | µs |\n|---|---|");
@@ -84,8 +86,8 @@ fn micros(mut step: impl FnMut()) -> f64 {
 fn steps(is_cold: bool, frames: f64) -> [Steps; 4] {
     let quote = if is_cold { 1.0 } else { 0.0 };
     [
-        // Each event is verified as it is taken: request and quote, wrap, frames, receipt, word on the receipt; the word
-        // carries the receipt again, which the relay does not look into.
+        // Each event is verified as it is taken: request and quote, wrap, frames, receipt, word on the
+        // receipt; the word carries the receipt again, which the relay does not look into.
         Steps {
             side: "relay",
             signatures: 0.0,
@@ -128,7 +130,8 @@ pub fn print(costs: &Costs, measured: &[Measured]) {
         "Steps counted, their cost as measured above, and the processor time a job was measured to take.\n"
     );
     println!(
-        "| tickets | at once | side | signatures | verifications | agreements | seals | their ms | measured ms | share |"
+        "| tickets | at once | side | signatures | verifications | agreements | seals | their ms \
+         | measured ms | share |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for run in measured {

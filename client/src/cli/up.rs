@@ -1,7 +1,7 @@
 //! `fedai up`: the whole network on this machine. Relay, router and node run in this process, the runner in one of its
 //! own; everything is stopped in the reverse order. `--once` asks one question, checks the receipt and ends.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::chat::wait_for_signal;
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::{GlobalFlags, Settings};
+use super::job_flags::not_empty;
 use super::json_output::UpOutput;
 use super::up_runner::{FoundRunner, find_runner};
 use super::{terminal, up_once};
@@ -38,8 +39,11 @@ pub struct UpArgs {
     #[arg(long, value_name = "PROMPT")]
     pub once: Option<String>,
     /// Address of the relay [default: 127.0.0.1:7447, or a free port when that is taken]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
     pub relay_listen: Option<SocketAddr>,
+    /// Allow a relay address that other machines can reach
+    #[arg(long)]
+    pub allow_remote: bool,
     /// OpenAI-compatible server to sell from [default: one that is found, else one is installed]
     #[arg(long, value_name = "URL")]
     pub runner: Option<String>,
@@ -73,6 +77,7 @@ struct Part {
 pub async fn run(global: &GlobalFlags, arguments: UpArgs) -> Result<ExitStatus, CliFailure> {
     let settings = global.settings()?;
     let ports = global.runner_ports()?;
+    check_before_anything_starts(&arguments)?;
     // A network for one question leaves nothing behind, unless a folder was named.
     let temporary = match (&arguments.once, &global.data) {
         (Some(_), None) => Some(tempfile::tempdir()?),
@@ -82,6 +87,7 @@ pub async fn run(global: &GlobalFlags, arguments: UpArgs) -> Result<ExitStatus, 
         Some(folder) => folder.path().to_owned(),
         None => config::up_folder(global.data.as_deref())?,
     };
+    check_folder(&data)?;
     let mut network = tokio::select! {
         network = start(&arguments, &data, &ports) => network?,
         () = wait_for_signal() => return Ok(ExitStatus::Interrupted),
@@ -103,6 +109,37 @@ pub async fn run(global: &GlobalFlags, arguments: UpArgs) -> Result<ExitStatus, 
     status
 }
 
+/// What would fail only after the runner was fetched and started.
+fn check_before_anything_starts(arguments: &UpArgs) -> Result<(), CliFailure> {
+    if let Some(prompt) = &arguments.once {
+        not_empty(prompt.clone())?;
+    }
+    match arguments.relay_listen {
+        Some(address) if !address.ip().is_loopback() && !arguments.allow_remote => {
+            let text = format!(
+                "{address} can be reached from other machines\n\
+                 hint: listen on 127.0.0.1, or add --allow-remote if that is what you want"
+            );
+            Err(CliFailure::new(ExitStatus::Config, "relay", text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything keeps its state below this folder.
+fn check_folder(data: &Path) -> Result<(), CliFailure> {
+    let written = std::fs::create_dir_all(data).and_then(|()| tempfile::tempfile_in(data));
+    written.map(drop).map_err(|error| {
+        let text = format!("cannot write to {}: {error}\nhint: name another folder with --data", data.display());
+        CliFailure::new(ExitStatus::Config, "data", text)
+    })
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("not an address of this machine: {error}"))?;
+    found.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
 /// What happens while the network is up.
 async fn serve(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Result<ExitStatus, CliFailure> {
     if let Some(prompt) = &arguments.once {
@@ -115,7 +152,9 @@ async fn serve(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Re
         config::DEFAULT_RELAY => String::new(),
         other => format!(" --relay {other}"),
     };
-    terminal::say(&format!("\nready. In another terminal:  fedai chat{relay} \"Name three colours.\""));
+    // As it was started, so that the line can be pasted: a clone has no `fedai` on the PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "fedai".to_owned());
+    terminal::say(&format!("\nready. In another terminal:  {program} chat{relay} \"Name three colours.\""));
     terminal::say("Ctrl-C stops everything.");
     wait_for_signal().await;
     Ok(ExitStatus::Success)
@@ -156,7 +195,10 @@ async fn start_relay(named: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Re
         }
         other => other,
     };
-    started.map_err(|error| CliFailure::new(ExitStatus::Config, "relay", error.to_string()))
+    started.map_err(|error| {
+        let text = error.to_string().replace("--listen", "--relay-listen");
+        CliFailure::new(ExitStatus::Config, "relay", text)
+    })
 }
 
 async fn start_router(data: &Path, relays: RelayList) -> Result<Part, CliFailure> {

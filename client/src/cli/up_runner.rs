@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fedai_node_agent::shell::config::RunnerChoice;
 use fedai_node_agent::shell::runner_source::{INSTALLED_ALIAS, SourceError, open_runner};
 use fedai_node_agent::shell::runners::discovery::discover;
-use fedai_node_agent::shell::runners::{self, RunnerOptions};
+use fedai_node_agent::shell::runners::{self, RunnerError, RunnerOptions};
 use fedai_node_agent::shell::supervisor::{Handle, State, Status};
 
 use super::exit_code::ExitStatus;
@@ -30,8 +30,9 @@ pub struct FoundRunner {
 /// Finds or starts a runner; `data` is where a started one has its folder.
 pub async fn find_runner(named: Option<&str>, ports: &[u16], data: &Path) -> Result<FoundRunner, CliFailure> {
     if let Some(url) = named {
+        let choice = choice_of(url).await?;
         terminal::say(&format!("runner   {url} (as named)"));
-        return Ok(FoundRunner { choice: choice_of(url)?, url: url.to_owned(), process: None });
+        return Ok(FoundRunner { choice, url: url.to_owned(), process: None });
     }
     let found = discover(ports, RunnerOptions::default()).await.found;
     let best = found.iter().position(|finding| !finding.models.is_empty());
@@ -44,13 +45,21 @@ pub async fn find_runner(named: Option<&str>, ports: &[u16], data: &Path) -> Res
     install_and_start(data).await
 }
 
-fn choice_of(url: &str) -> Result<RunnerChoice, CliFailure> {
-    if url.starts_with("mock:") {
-        let runner = runners::open("mock", url, RunnerOptions::default())
-            .map_err(|error| CliFailure::usage(format!("--runner {url:?}: {error}")))?;
+/// A named runner that nobody answers for is an error at once, not after the node has waited for it.
+async fn choice_of(url: &str) -> Result<RunnerChoice, CliFailure> {
+    let is_mock = url.starts_with("mock:");
+    let runner = runners::open(if is_mock { "mock" } else { "openai" }, url, RunnerOptions::default())
+        .map_err(|error| CliFailure::usage(format!("--runner {url:?}: {error}")))?;
+    if is_mock {
         return Ok(RunnerChoice::Opened(runner));
     }
-    Ok(RunnerChoice::Url { url: url.to_owned(), kind: None })
+    match runner.list_models().await {
+        Err(error @ RunnerError::Unreachable) => {
+            let text = format!("--runner {url}: {error}\nhint: is it running, and is this its address?");
+            Err(CliFailure::new(ExitStatus::NoMatch, "runner", text))
+        }
+        _ => Ok(RunnerChoice::Url { url: url.to_owned(), kind: None }),
+    }
 }
 
 async fn install_and_start(data: &Path) -> Result<FoundRunner, CliFailure> {
@@ -67,7 +76,12 @@ async fn install_and_start(data: &Path) -> Result<FoundRunner, CliFailure> {
     if let Err(status) = wait_healthy(&process).await {
         process.stop().await;
         let log = data.join("runner").join("runner.log");
-        let text = format!("the runner does not serve: {status:?}\nhint: its log is {}", log.display());
+        let last = status.last_exit.as_deref().unwrap_or("it did not answer");
+        let text = format!(
+            "the runner does not serve after {} starts: {last}\nhint: its log is {}",
+            status.restarts.saturating_add(1),
+            log.display()
+        );
         return Err(CliFailure::new(ExitStatus::Failure, "runner", text));
     }
     let choice = RunnerChoice::Opened(Arc::clone(&source.runner));
