@@ -98,7 +98,7 @@ impl EventStore {
     async fn query_all(&self, filters: &[Filter], limit_max: usize) -> Vec<nostr::Event> {
         let mut found: BTreeMap<(std::cmp::Reverse<u64>, EventId), nostr::Event> = BTreeMap::new();
         let now = nostr::Timestamp::from_secs(wall_clock::now_seconds().0);
-        for filter in filters {
+        for filter in filters.iter().filter(|filter| !is_for_ephemeral_only(filter)) {
             let limit = filter.limit.unwrap_or(limit_max).min(limit_max);
             let events = self.database.query(filter.clone().limit(limit)).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "query failed");
@@ -194,4 +194,10 @@ impl EventStore {
         let events = self.database.query(filter).await.ok()?;
         events.into_iter().map(|event| (UnixSeconds(event.created_at.as_secs()), event.id)).next()
     }
+}
+
+/// True when a filter names kinds that are never stored: the database would look at every event to find none.
+fn is_for_ephemeral_only(filter: &Filter) -> bool {
+    let is_ephemeral = |kind: &Kind| KindClass::of(kind.as_u16()) == KindClass::Ephemeral;
+    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(is_ephemeral))
 }

@@ -6,7 +6,7 @@
 //! the pages is unknown then.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -105,17 +105,18 @@ impl Journal {
     pub fn open(dir: &Path) -> Result<(Self, Vec<JournalEntry>), JournalError> {
         let path = dir.join(FILE_NAME);
         create(dir, &path)?;
-        let bytes = std::fs::read(&path).map_err(|error| io(&path, "read", error))?;
-        let (entries, end, hash) = read_all(&path, &bytes)?;
+        let stored = File::open(&path).map_err(|error| io(&path, "open", error))?;
+        let size = stored.metadata().map_err(|error| io(&path, "read", error))?.len();
+        let (entries, end, hash) = read_all(&path, &mut BufReader::new(stored))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|error| io(&path, "open", error))?;
-        if end < bytes.len() {
-            let cut = bytes.len().saturating_sub(end);
+        if end < size {
+            let cut = size.saturating_sub(end);
             tracing::warn!(file = %path.display(), offset = end, bytes = cut, "cut off an unfinished record");
-            file.set_len(end as u64).map_err(|error| io(&path, "truncate", error))?;
+            file.set_len(end).map_err(|error| io(&path, "truncate", error))?;
             file.sync_all().map_err(|error| io(&path, "sync", error))?;
         }
-        let journal = Self::start(file, path.clone(), end as u64, hash)
-            .map_err(|error| io(&path, "start writer", error))?;
+        let journal =
+            Self::start(file, path.clone(), end, hash).map_err(|error| io(&path, "start writer", error))?;
         Ok((journal, entries))
     }
 
@@ -233,18 +234,23 @@ impl<F: JournalFile> Writer<F> {
     }
 }
 
-fn read_all(path: &Path, bytes: &[u8]) -> Result<(Vec<JournalEntry>, usize, Hash), JournalError> {
-    let damaged =
-        |offset: usize, what| JournalError::Damaged { path: path.to_owned(), offset: offset as u64, what };
-    if bytes.get(..MAGIC.len()) != Some(MAGIC) {
+/// Reads frame by frame: the file is never in memory as a whole beside its records.
+fn read_all(path: &Path, file: &mut impl BufRead) -> Result<(Vec<JournalEntry>, u64, Hash), JournalError> {
+    let damaged = |offset, what| JournalError::Damaged { path: path.to_owned(), offset, what };
+    let mut magic = Vec::with_capacity(MAGIC.len());
+    file.by_ref()
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut magic)
+        .map_err(|error| io(path, "read", error))?;
+    if magic != MAGIC {
         return Err(damaged(0, "not a journal"));
     }
-    let (mut entries, mut offset, mut previous) = (Vec::new(), MAGIC.len(), frame::genesis());
+    let (mut entries, mut offset, mut previous) = (Vec::new(), MAGIC.len() as u64, frame::genesis());
     loop {
-        match frame::read(bytes, offset, &previous) {
-            Frame::Whole { kind, payload, hash, end } => {
-                entries.push(JournalEntry { offset: offset as u64, kind, payload: payload.to_vec() });
-                (offset, previous) = (end, hash);
+        match frame::read(file, &previous).map_err(|error| io(path, "read", error))? {
+            Frame::Whole { kind, payload, hash, bytes } => {
+                entries.push(JournalEntry { offset, kind, payload });
+                (offset, previous) = (offset.saturating_add(bytes), hash);
             }
             Frame::End | Frame::Torn => return Ok((entries, offset, previous)),
             Frame::Damaged(what) => return Err(damaged(offset, what)),

@@ -3,6 +3,8 @@
 //! The header has a checksum of its own, so that a damaged length is told from a frame that was cut short: only what
 //! a crash can leave (the beginning of a frame, or zeros, at the end of the file) is cut off; all else is refused.
 
+use std::io::{BufRead, Read};
+
 use fedai_protocol::domain_separation::{JOURNAL, digest};
 use fedai_protocol::limits::JOURNAL_RECORD_BYTES_MAX;
 
@@ -14,11 +16,11 @@ const HEADER_BYTES: usize = 44;
 /// Hash that links frames.
 pub(crate) type Hash = [u8; 32];
 
-/// What is found at an offset.
+/// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Frame<'a> {
-    /// A whole frame: kind, payload, the hash that the next frame names, and the offset after it.
-    Whole { kind: u8, payload: &'a [u8], hash: Hash, end: usize },
+pub(crate) enum Frame {
+    /// A whole frame: kind, payload, the hash that the next frame names, and the bytes it takes in the file.
+    Whole { kind: u8, payload: Vec<u8>, hash: Hash, bytes: u64 },
     /// The end of the file.
     End,
     /// The beginning of a frame that was never finished.
@@ -35,11 +37,8 @@ pub(crate) fn genesis() -> Hash {
 /// Writes one frame; returns the hash that the next one names.
 pub(crate) fn write(previous: &Hash, kind: u8, payload: &[u8], into: &mut Vec<u8>) -> Hash {
     let length = u32::try_from(payload.len().saturating_add(1)).unwrap_or(u32::MAX);
-    let mut body_hasher = crc32fast::Hasher::new();
-    body_hasher.update(&[kind]);
-    body_hasher.update(payload);
     let mut rest = Vec::with_capacity(HEADER_BYTES);
-    rest.extend_from_slice(&body_hasher.finalize().to_be_bytes());
+    rest.extend_from_slice(&body_checksum(kind, payload).to_be_bytes());
     rest.extend_from_slice(previous);
     into.extend_from_slice(&length.to_be_bytes());
     into.extend_from_slice(&header_checksum(length, &rest).to_be_bytes());
@@ -49,40 +48,65 @@ pub(crate) fn write(previous: &Hash, kind: u8, payload: &[u8], into: &mut Vec<u8
     digest(JOURNAL, &[previous, &[kind], payload])
 }
 
-/// Reads the frame at `offset`.
-pub(crate) fn read<'a>(file: &'a [u8], offset: usize, previous: &Hash) -> Frame<'a> {
-    let rest = file.get(offset..).unwrap_or_default();
-    if rest.is_empty() {
-        return Frame::End;
+/// Reads the next frame; after anything but a whole one, `file` is of no more use.
+pub(crate) fn read(file: &mut impl BufRead, previous: &Hash) -> std::io::Result<Frame> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    if header.is_empty() {
+        return Ok(Frame::End);
     }
-    if rest.iter().all(|byte| *byte == 0) {
-        return Frame::Torn;
+    if header.len() < HEADER_BYTES || (is_zero(&header) && has_only_zeros(file)?) {
+        return Ok(Frame::Torn);
     }
-    let Some((header, after)) = rest.split_at_checked(HEADER_BYTES) else {
-        return Frame::Torn;
-    };
     let (Some(length), Some(header_crc), Some(body_crc), Some(linked)) =
-        (u32_at(header, 0), u32_at(header, 4), u32_at(header, 8), header.get(12..))
+        (u32_at(&header, 0), u32_at(&header, 4), u32_at(&header, 8), header.get(12..))
     else {
-        return Frame::Damaged("unreadable header");
+        return Ok(Frame::Damaged("unreadable header"));
     };
     if header.get(8..).map(|rest| header_checksum(length, rest)) != Some(header_crc) {
-        return Frame::Damaged("header checksum does not hold");
+        return Ok(Frame::Damaged("header checksum does not hold"));
     }
     if linked != previous {
-        return Frame::Damaged("does not follow from the frame before it");
+        return Ok(Frame::Damaged("does not follow from the frame before it"));
     }
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if length == 0 || length > JOURNAL_RECORD_BYTES_MAX.saturating_add(1) {
-        return Frame::Damaged("impossible length");
+    let payload_bytes = usize::try_from(length).ok().and_then(|length| length.checked_sub(1));
+    let Some(payload_bytes) = payload_bytes.filter(|bytes| *bytes <= JOURNAL_RECORD_BYTES_MAX) else {
+        return Ok(Frame::Damaged("impossible length"));
+    };
+    let (mut kind, mut payload) = (Vec::with_capacity(1), Vec::with_capacity(payload_bytes));
+    file.by_ref().take(1).read_to_end(&mut kind)?;
+    file.by_ref().take(payload_bytes as u64).read_to_end(&mut payload)?;
+    let Some(kind) = kind.first().copied().filter(|_| payload.len() == payload_bytes) else {
+        return Ok(Frame::Torn);
+    };
+    if body_checksum(kind, &payload) != body_crc {
+        return Ok(Frame::Damaged("checksum does not hold"));
     }
-    let Some(body) = after.get(..length) else { return Frame::Torn };
-    if crc32fast::hash(body) != body_crc {
-        return Frame::Damaged("checksum does not hold");
+    let hash = digest(JOURNAL, &[previous, &[kind], &payload]);
+    let bytes = (HEADER_BYTES as u64).saturating_add(u64::from(length));
+    Ok(Frame::Whole { kind, payload, hash, bytes })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn has_only_zeros(file: &mut impl BufRead) -> std::io::Result<bool> {
+    loop {
+        let some = file.fill_buf()?;
+        if some.is_empty() || !is_zero(some) {
+            return Ok(some.is_empty());
+        }
+        let length = some.len();
+        file.consume(length);
     }
-    let Some((kind, payload)) = body.split_first() else { return Frame::Damaged("empty body") };
-    let end = offset.saturating_add(HEADER_BYTES).saturating_add(length);
-    Frame::Whole { kind: *kind, payload, hash: digest(JOURNAL, &[previous, &[*kind], payload]), end }
+}
+
+fn body_checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(payload);
+    hasher.finalize()
 }
 
 fn header_checksum(length: u32, rest: &[u8]) -> u32 {
@@ -105,15 +129,22 @@ mod tests {
     fn a_frame_reads_back_and_any_prefix_of_it_is_torn() {
         let mut file = Vec::new();
         let hash = write(&genesis(), 7, b"payload", &mut file);
-        let Frame::Whole { kind: 7, payload: b"payload", hash: read_hash, end } = read(&file, 0, &genesis())
-        else {
-            panic!("not read back");
-        };
-        assert_eq!((read_hash, end), (hash, file.len()));
-        assert_eq!(read(&file, end, &hash), Frame::End);
-        for length in 1..file.len() {
-            assert_eq!(read(&file[..length], 0, &genesis()), Frame::Torn, "{length}");
+        // A reader that hands out three bytes at a time, and one that has all.
+        for capacity in [3, 1_000] {
+            let next = |file: &[u8], previous: &Hash| {
+                read(&mut std::io::BufReader::with_capacity(capacity, file), previous).unwrap()
+            };
+            let whole =
+                Frame::Whole { kind: 7, payload: b"payload".to_vec(), hash, bytes: file.len() as u64 };
+            assert_eq!(next(&file, &genesis()), whole);
+            assert_eq!(next(&[], &hash), Frame::End);
+            for length in 1..file.len() {
+                assert_eq!(next(&file[..length], &genesis()), Frame::Torn, "{length}");
+            }
+            assert!(matches!(next(&file, &hash), Frame::Damaged(_)));
+            assert_eq!(next(&[0; 300], &genesis()), Frame::Torn);
+            let after_zeros = [&[0; 300], file.as_slice()].concat();
+            assert!(matches!(next(&after_zeros, &genesis()), Frame::Damaged(_)), "no crash leaves that");
         }
-        assert!(matches!(read(&file, 0, &hash), Frame::Damaged(_)));
     }
 }

@@ -155,7 +155,7 @@ fn after_one_failed_write_or_sync_nothing_is_acknowledged_again() {
             assert!(matches!(error, JournalError::Stopped(_)), "{error}");
             let mut bytes = MAGIC.to_vec();
             bytes.extend_from_slice(&written.lock().unwrap());
-            let (entries, ..) = read_all(Path::new("test"), &bytes).unwrap();
+            let (entries, ..) = read_all(Path::new("test"), &mut bytes.as_slice()).unwrap();
             assert!(entries.len() as u64 >= acknowledged, "everything acknowledged is there");
         }
     }

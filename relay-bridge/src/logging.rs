@@ -16,9 +16,7 @@ pub enum LogFormat {
 
 /// Starts logging for this process; a second call changes nothing.
 pub fn init(format: LogFormat, default_level: &str) {
-    // The Nostr library logs whole messages at debug level: foreign text, and far too much of it.
-    let quiet = format!("{default_level},nostr_relay_pool=error,nostr_sdk=error,tungstenite=warn,sled=error");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(default_level));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let outcome = match format {
@@ -27,4 +25,52 @@ pub fn init(format: LogFormat, default_level: &str) {
     };
     // The only failure is that logging was started before, which is what was asked for.
     drop(outcome);
+}
+
+/// Silences the crates of the Nostr library: they log whole messages at debug level (foreign text, and far too much
+/// of it), and failures that the pool reports with a way out as errors of their own.
+fn default_filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{level},nostr=off,tungstenite=warn,sled=error"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::lock::lock;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_nostr_library_is_silent_and_we_are_not() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(default_filter("warn"))
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "nostr_relay_pool::relay::inner", "from the pool of the library");
+            tracing::error!(target: "nostr_sdk::client", "from the library");
+            tracing::warn!(target: "fedai_relay_bridge::relay_pool", "from us");
+            tracing::info!(target: "fedai_relay_bridge::relay_pool", "in detail");
+        });
+        let text = String::from_utf8(lock(&written.0).clone()).unwrap();
+        assert!(text.contains("from us"), "{text}");
+        assert!(!text.contains("library") && !text.contains("in detail"), "{text}");
+    }
 }

@@ -13,8 +13,9 @@ use fedai_protocol::message::Draft;
 use fedai_protocol::verified_event::{TimeError, VerifyError};
 use fedai_protocol::{SigningKey, VerifiedEvent};
 use nostr::{Event, EventId};
+use tokio::time::Instant;
 
-use crate::connection::{Command, ConnectionState, Incoming, IncomingSink};
+use crate::connection::{Command, ConnectionState, Incoming, IncomingSink, SendError};
 use crate::drop_counts::DropReason;
 use crate::entropy::SystemEntropy;
 use crate::lock::{lock, read};
@@ -53,6 +54,9 @@ impl IncomingSink for LinkSink {
 
 impl PoolInner {
     fn incoming(self: &Arc<Self>, link: &Arc<Link>, message: Incoming) {
+        if !matches!(message, Incoming::State(..) | Incoming::Lagged(_)) {
+            link.heard(wall_clock::now_seconds());
+        }
         match message {
             Incoming::Event { subscription, event } => self.event(link, &subscription, *event),
             Incoming::EndOfStored { subscription } => {
@@ -152,7 +156,8 @@ impl PoolInner {
         for subscription in subscriptions.iter().filter(|subscription| subscription.is_for(link)) {
             match state {
                 ConnectionState::Connected => self.request(subscription, link),
-                _ => subscription.disconnected(link.number, wall_clock::now_seconds()),
+                // A loss may be noticed long after it happened: this machine may have slept since.
+                _ => subscription.disconnected(link.number, link.last_heard().min(wall_clock::now_seconds())),
             }
         }
         self.bump();
@@ -182,12 +187,16 @@ impl PoolInner {
         if !link.is_connected() {
             return;
         }
-        let filters = subscription.begin_request(link.number, wall_clock::now_seconds());
+        let at = Instant::now();
+        let filters = subscription.begin_request(link.number, wall_clock::now_seconds(), at);
         let id = subscription.id.clone();
         let command =
             if filters.is_empty() { Command::Unsubscribe { id } } else { Command::Subscribe { id, filters } };
-        if let Err(crate::connection::SendError::Full) = link.connection().send(command) {
-            self.request_later(subscription, link, 1);
+        if let Err(error) = link.connection().send(command) {
+            subscription.request_failed(link.number, at);
+            if error == SendError::Full {
+                self.request_later(subscription, link, 1);
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fedai_protocol::VerifiedEvent;
 use fedai_protocol::limits::EVENT_BYTES_MAX;
+use fedai_protocol::{UnixSeconds, VerifiedEvent};
 use tokio::time::Instant;
 
 use crate::connection::{Command, ConnectionState, RelayConnection, SendError};
@@ -27,6 +27,7 @@ pub(crate) struct Link {
     connection: Arc<dyn RelayConnection>,
     info: Mutex<LinkInfo>,
     budget: Mutex<EventBudget>,
+    last_heard: AtomicU64,
     pub(crate) received: AtomicU64,
     sent: AtomicU64,
     pub(crate) dropped: AtomicU64,
@@ -68,6 +69,7 @@ impl Link {
             connection,
             info: Mutex::new(LinkInfo { state: ConnectionState::Connecting, last_error: None, rtt: None }),
             budget: Mutex::new(EventBudget::new(entry.events_per_minute, Instant::now())),
+            last_heard: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -77,6 +79,16 @@ impl Link {
 
     pub(crate) fn connection(&self) -> &Arc<dyn RelayConnection> {
         &self.connection
+    }
+
+    /// The relay said something.
+    pub(crate) fn heard(&self, now: UnixSeconds) {
+        self.last_heard.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When the relay last said something.
+    pub(crate) fn last_heard(&self) -> UnixSeconds {
+        UnixSeconds(self.last_heard.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -34,8 +34,8 @@ use crate::subscription::{Replies, Subscription, SubscriptionState};
 /// Relays added at run time, at most: they come from other people's announcements.
 pub const ADDED_RELAYS_MAX: usize = 16;
 
-/// How long one connection may take to write what it was given and to end.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+/// How long connections may take to write what they were given and to end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(6);
 
 /// How the pool behaves.
 #[derive(Clone)]
@@ -260,6 +260,8 @@ impl RelayPool {
     }
 
     /// Asks a question: subscribes to the answers, waits until a relay has the subscription, then publishes.
+    ///
+    /// A relay that was handed the subscription and stays silent about it is asked at half the deadline.
     pub async fn ask(
         &self,
         role: RelayRole,
@@ -269,7 +271,7 @@ impl RelayPool {
     ) -> Replies {
         let until = Instant::now() + deadline;
         let subscription = self.subscribe(role, vec![reply_filter]);
-        let asked = match subscription.ready(deadline).await {
+        let asked = match subscription.ready_to_ask(deadline).await {
             0 => 0,
             _ => self.publish_ephemeral(question, role),
         };
@@ -346,8 +348,9 @@ impl RelayPool {
     pub async fn shutdown(&self) {
         write(&self.0.subscriptions).clear();
         self.0.close_links();
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
         for link in self.links(|_| true) {
-            if tokio::time::timeout(SHUTDOWN_GRACE, link.connection().ended()).await.is_err() {
+            if tokio::time::timeout_at(deadline, link.connection().ended()).await.is_err() {
                 tracing::debug!(relay = %link.url, "connection did not end in time");
             }
         }

@@ -37,7 +37,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long a closed connection may still write what it was given.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// Silence, pongs included, after which the peer is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// Largest frame read: an event and the subscription id around it.

@@ -21,8 +21,11 @@ use crate::lock::lock;
 use crate::relay_list::RelayRole;
 use crate::relay_pool::RelayPool;
 
-/// A relay that says nothing after a REQ is taken to have it after this long: not all send EOSE at once.
-const ASSUMED_LIVE_AFTER: Duration = Duration::from_millis(250);
+/// A relay that says nothing after a REQ is taken to have it after this long: not all send EOSE. Long enough for a
+/// relay under load to have read the REQ: an ephemeral answer that comes before that is lost for good.
+const ASSUMED_LIVE_AFTER: Duration = Duration::from_secs(3);
+/// How often a relay that says nothing is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How far before the loss of a connection the catch-up begins: authors' clocks differ, and events are resent late.
 const CATCH_UP_MARGIN_SECONDS: u64 = 900;
 /// Ephemeral kinds are asked for from this long ago: some relays keep them for minutes.
@@ -55,18 +58,36 @@ impl Subscription {
     }
 
     /// Waits until at least one relay has the current filters; how many have. 0 when the time is over.
+    ///
+    /// A relay has them when it has sent EOSE, or said nothing for three seconds after it was handed the REQ.
     pub async fn ready(&self, timeout: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+        self.wait(Instant::now() + timeout, || self.live_relays()).await
+    }
+
+    /// [`Subscription::ready`], but content from half the time on with a relay that was only handed the REQ: the
+    /// other half is for the answer.
+    pub(crate) async fn ready_to_ask(&self, timeout: Duration) -> usize {
+        match self.ready(timeout / 2).await {
+            0 => self.wait(Instant::now() + timeout / 2, || self.requested_relays()).await,
+            live => live,
+        }
+    }
+
+    async fn wait(&self, deadline: Instant, relays: impl Fn() -> usize) -> usize {
         let mut progress = self.state.progress.subscribe();
         loop {
-            let live = self.live_relays();
-            if live > 0 || Instant::now() >= deadline {
-                return live;
+            let found = relays();
+            if found > 0 || Instant::now() >= deadline {
+                return found;
             }
-            let check_again = deadline.min(Instant::now() + ASSUMED_LIVE_AFTER / 5);
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
             // Both outcomes lead to another look.
-            drop(tokio::time::timeout_at(check_again, progress.changed()).await);
+            drop(tokio::time::timeout_at(look_again, progress.changed()).await);
         }
+    }
+
+    fn requested_relays(&self) -> usize {
+        self.pool.links(|link| link.is_connected() && self.state.is_requested(link.number)).len()
     }
 
     /// Relays that have the current filters.
@@ -245,15 +266,23 @@ impl SubscriptionState {
     }
 
     /// The filters to send to a relay now, and notes that they were sent.
-    pub(crate) fn begin_request(&self, link: usize, now: UnixSeconds) -> Vec<Filter> {
+    pub(crate) fn begin_request(&self, link: usize, now: UnixSeconds, at: Instant) -> Vec<Filter> {
         let mut links = lock(&self.links);
         let progress = links.entry(link).or_default();
-        progress.requested_at = Some(Instant::now());
+        progress.requested_at = Some(at);
         progress.end_of_stored = false;
         let complete_until = progress.complete_until;
         drop(links);
         let filters = Arc::clone(&lock(&self.filters));
         filters.iter().map(|filter| with_since(filter.clone(), complete_until, now)).collect()
+    }
+
+    /// What was begun then could not be handed over.
+    pub(crate) fn request_failed(&self, link: usize, at: Instant) {
+        let mut links = lock(&self.links);
+        if let Some(progress) = links.get_mut(&link).filter(|progress| progress.requested_at == Some(at)) {
+            progress.requested_at = None;
+        }
     }
 
     pub(crate) fn end_of_stored(&self, link: usize) {
@@ -278,12 +307,12 @@ impl SubscriptionState {
         times
     }
 
-    /// The connection was lost: what was complete is complete up to now.
-    pub(crate) fn disconnected(&self, link: usize, now: UnixSeconds) {
+    /// The connection was lost: what was complete is complete up to the relay's last word.
+    pub(crate) fn disconnected(&self, link: usize, last_heard: UnixSeconds) {
         let mut links = lock(&self.links);
         let progress = links.entry(link).or_default();
         if progress.end_of_stored {
-            progress.complete_until = Some(now);
+            progress.complete_until = Some(last_heard);
         }
         progress.requested_at = None;
         progress.end_of_stored = false;
@@ -299,6 +328,11 @@ impl SubscriptionState {
     fn is_live(&self, link: usize) -> bool {
         let progress = lock(&self.links).get(&link).copied().unwrap_or_default();
         progress.end_of_stored || progress.requested_at.is_some_and(|at| at.elapsed() >= ASSUMED_LIVE_AFTER)
+    }
+
+    fn is_requested(&self, link: usize) -> bool {
+        let progress = lock(&self.links).get(&link).copied().unwrap_or_default();
+        progress.end_of_stored || progress.requested_at.is_some()
     }
 
     fn is_answered(&self, link: usize) -> bool {

@@ -1,7 +1,7 @@
 //! The one place that reads the system clock.
 //!
 //! Time is the system's at first use plus what the monotonic clock counted since, so small corrections by NTP never
-//! make it run back. When the two differ by more than [`STEP`], the clock was set: the new time is taken over, in
+//! make it run back. When the two differ by more than `STEP`, the clock was set: the new time is taken over, in
 //! either direction, and said once.
 
 use std::sync::Mutex;

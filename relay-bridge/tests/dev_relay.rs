@@ -102,7 +102,8 @@ async fn replacing_deleting_and_expiring_follow_the_nips() {
     assert!(talk.publish(&offer("b", "again", 1)).await.starts_with("false,\"blocked"));
     let expiring = |at: u64| event(&author, RECEIPT, &[&["expiration", &at.to_string()]], "short-lived");
     assert!(talk.publish(&expiring(now.minus(1).0)).await.starts_with("false,\"invalid: event has expired"));
-    assert_eq!(talk.publish(&expiring(now.plus(1).0)).await, "true,\"\"");
+    let soon = wall_clock::now_seconds().plus(3);
+    assert_eq!(talk.publish(&expiring(soon.0)).await, "true,\"\"");
     in_time("it expires", async {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         while !talk.ask("{\"kinds\":[1434]}").await.is_empty() {
@@ -246,7 +247,8 @@ async fn hostile_bytes_leave_it_alive() {
     talk.say(format!("[\"EVENT\",{}]", over.to_json())).await;
     assert!(talk.hear().await.contains("false,\"invalid: event is larger"));
     let mut huge = Talk::with(&relay).await;
-    huge.say("x".repeat(300_000)).await;
+    // The relay may hang up before all of it is written.
+    drop(huge.0.send(Message::text("x".repeat(300_000))).await);
     in_time("the end of that connection", async { while let Some(Ok(_)) = huge.0.next().await {} }).await;
     for bytes in
         [&b"\x00\x01\x02\x03\r\n\r\n"[..], b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", &[b'A'; 9_000]]
@@ -382,13 +384,13 @@ async fn what_was_handed_over_before_a_shutdown_is_still_written() {
     frames.ready(PATIENCE).await;
     one.wait_ready(RelayRole::Stream, PATIENCE).await.unwrap();
     let ready: Vec<VerifiedEvent> =
-        (0..1_000).map(|n| tagged_to(&author, SESSION_FRAME, &reader, &n.to_string())).collect();
+        (0..100).map(|n| tagged_to(&author, SESSION_FRAME, &reader, &n.to_string())).collect();
     for frame in ready {
         assert_eq!(one.publish_ephemeral(frame, RelayRole::Stream), 1);
     }
     in_time("shutdown", one.shutdown()).await;
     drop(one);
-    for n in 0..1_000 {
+    for n in 0..100 {
         assert_eq!(in_time("frame", frames.recv()).await.unwrap().content(), n.to_string());
     }
 }

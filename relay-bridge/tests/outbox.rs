@@ -13,14 +13,18 @@ use support::{event, event_at, eventually, in_time, key};
 
 const URLS: [&str; 3] = ["ws://relay-a", "ws://relay-b", "ws://relay-c"];
 
+/// Time for an attempt that is to succeed.
+const AMPLE: Duration = Duration::from_secs(10);
+
 fn pool(
     relays: &[MemoryRelay; 3],
     min_acks: usize,
     outbox: Option<&Path>,
+    publish_timeout: Duration,
 ) -> (RelayPool, Option<Arc<PublishOutbox>>) {
     let mut list = RelayList::from_urls(&URLS.map(str::to_owned)).unwrap();
     list.policy.min_acks = min_acks;
-    list.policy.publish_timeout = Duration::from_millis(300);
+    list.policy.publish_timeout = publish_timeout;
     let named: Vec<(&str, &MemoryRelay)> = URLS.into_iter().zip(relays).collect();
     let outbox = outbox.map(|dir| Arc::new(PublishOutbox::open(dir).unwrap()));
     let options = PoolOptions { outbox: outbox.clone(), ..PoolOptions::memory(&named) };
@@ -35,7 +39,7 @@ fn relays() -> [MemoryRelay; 3] {
 async fn two_of_three_are_enough_while_one_loses_everything() {
     let relays = relays();
     relays[0].set_faults(Faults { drop_every: Some(1), ..Faults::default() });
-    let (pool, _) = pool(&relays, 2, None);
+    let (pool, _) = pool(&relays, 2, None, AMPLE);
     for n in 0..20 {
         let outcome =
             in_time("published", pool.publish_stored(event(&key(), RECEIPT, &[], &n.to_string()))).await;
@@ -51,14 +55,15 @@ async fn what_one_relay_too_few_took_is_finished_after_a_restart() {
     relays[1].set_down(true);
     relays[2].set_down(true);
     let receipt = event(&key(), RECEIPT, &[], "owed");
-    let (first, outbox) = pool(&relays, 2, Some(dir.path()));
+    // Time for one relay to take it, and over before the outbox sends it again.
+    let (first, outbox) = pool(&relays, 2, Some(dir.path()), Duration::from_secs(1));
     let outcome = in_time("first attempt", first.publish_stored(receipt.clone())).await;
     assert_eq!((outcome.acks, outcome.wanted, outcome.queued), (1, 2, true));
     assert_eq!(outbox.unwrap().len(), 1);
     first.shutdown().await;
     drop(first);
     relays[2].set_down(false);
-    let (second, outbox) = pool(&relays, 2, Some(dir.path()));
+    let (second, outbox) = pool(&relays, 2, Some(dir.path()), AMPLE);
     let outbox = outbox.unwrap();
     eventually("the second acknowledgement", || outbox.is_empty()).await;
     assert_eq!(relays[2].events().await, std::slice::from_ref(&receipt));
@@ -73,7 +78,7 @@ async fn an_event_that_expires_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let relays = relays();
     relays.iter().for_each(|relay| relay.set_down(true));
-    let (pool, outbox) = pool(&relays, 1, Some(dir.path()));
+    let (pool, outbox) = pool(&relays, 1, Some(dir.path()), Duration::from_millis(300));
     let outbox = outbox.unwrap();
     let now = wall_clock::now_seconds();
     let lease = event(&key(), NODE_DESCRIPTOR, &[&["d", "a"], &["expiration", &now.plus(1).to_string()]], "");
@@ -85,7 +90,7 @@ async fn an_event_that_expires_is_given_up() {
 #[tokio::test]
 async fn refusals_are_told_from_what_is_as_good_as_ok() {
     let relays = relays();
-    let (pool, _) = pool(&relays, 3, None);
+    let (pool, _) = pool(&relays, 3, None, AMPLE);
     let author = key();
     let now = wall_clock::now_seconds();
     let version =
@@ -105,7 +110,7 @@ async fn refusals_are_told_from_what_is_as_good_as_ok() {
 async fn a_relay_that_says_ok_and_loses_it_is_outvoted_only_by_more_relays() {
     let relays = relays();
     relays[0].set_faults(Faults { drop_every: Some(1), lying_ok: true, ..Faults::default() });
-    let (pool, _) = pool(&relays, 2, None);
+    let (pool, _) = pool(&relays, 2, None, AMPLE);
     pool.wait_ready(fedai_relay_bridge::RelayRole::Discovery, support::PATIENCE).await.unwrap();
     eventually("all are up", || pool.connected(fedai_relay_bridge::RelayRole::Discovery) == 3).await;
     let receipt = event(&key(), RECEIPT, &[], "x");

@@ -13,8 +13,8 @@ use fedai_relay_bridge::{
     RelayRole, filters, wall_clock,
 };
 use futures_util::{SinkExt, StreamExt};
-use support::{PATIENCE, event, event_at, eventually, in_time, key, tagged_to};
-use tokio::net::{TcpListener, TcpStream};
+use support::{PATIENCE, event, event_at, eventually, eventually_within, in_time, key, tagged_to};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -81,7 +81,9 @@ async fn what_was_stored_while_away_is_caught_up_and_ephemerals_are_not_kept_for
 #[tokio::test]
 async fn a_consumer_that_sleeps_sees_everything_up_to_the_limit_and_a_count_beyond() {
     let relay = MemoryRelay::new();
-    let two = pool(&[(A, &relay)]);
+    // So many are signed and verified here that the first would be too old on a slow machine.
+    let options = PoolOptions { check_time: false, ..PoolOptions::memory(&[(A, &relay)]) };
+    let two = RelayPool::connect(RelayList::single(A).unwrap(), options);
     let author = key();
     let mut pings =
         two.subscribe(RelayRole::Control, vec![filters::of_author(LOAD_PING, author.public_key())]);
@@ -90,7 +92,8 @@ async fn a_consumer_that_sleeps_sees_everything_up_to_the_limit_and_a_count_beyo
     for n in 0..SUBSCRIPTION_EVENTS_MAX + beyond {
         relay.inject(&event(&author, LOAD_PING, &[], &n.to_string())).await;
     }
-    eventually("the gap is counted", || pings.gaps() == beyond as u64).await;
+    let limit = Duration::from_secs(120);
+    eventually_within(limit, "the gap is counted", || pings.gaps() == beyond as u64).await;
     assert_eq!(two.drops().slow_consumer, beyond as u64);
     for n in 0..SUBSCRIPTION_EVENTS_MAX {
         assert_eq!(pings.recv().await.unwrap().content(), n.to_string());
@@ -127,9 +130,9 @@ async fn a_budget_holds_back_and_a_large_event_is_not_sent() {
     let one = RelayPool::connect(list, PoolOptions::memory(&[(A, &relay)]));
     one.wait_ready(RelayRole::Control, PATIENCE).await.unwrap();
     let author = key();
-    let sent: usize = (0..20)
-        .map(|n| one.publish_ephemeral(event(&author, LOAD_PING, &[], &n.to_string()), RelayRole::Control))
-        .sum();
+    // Signed first: signing takes long enough for the budget to grow meanwhile.
+    let pings: Vec<VerifiedEvent> = (0..20).map(|n| event(&author, LOAD_PING, &[], &n.to_string())).collect();
+    let sent: usize = pings.into_iter().map(|ping| one.publish_ephemeral(ping, RelayRole::Control)).sum();
     assert_eq!(sent, 5, "ten seconds' worth");
     let large = event(&author, RECEIPT, &[], &"x".repeat(2_048));
     let outcome = one.publish_stored(large).await;
@@ -170,11 +173,12 @@ async fn announced_relays_may_not_lead_into_private_networks() {
 
 #[tokio::test]
 async fn not_ready_says_which_relay_and_why() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound but not listening: it refuses, and nobody else can take the port.
+    let refusing = TcpSocket::new_v4().unwrap();
+    refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("ws://{}", refusing.local_addr().unwrap());
     let one = RelayPool::connect(RelayList::single(&url).unwrap(), PoolOptions::default());
-    let error = one.wait_ready(RelayRole::Stream, Duration::from_millis(300)).await.unwrap_err().to_string();
+    let error = one.wait_ready(RelayRole::Stream, Duration::from_secs(3)).await.unwrap_err().to_string();
     assert!(error.contains(&url) && error.contains("refused") && error.contains("hint: "), "{error}");
 }
 

@@ -42,13 +42,18 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
 
 /// Looks again and again until it holds.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    eventually_within(PATIENCE, what, holds).await;
+}
+
+/// [`eventually`], with a limit of its own for what is much work.
+pub(crate) async fn eventually_within(limit: Duration, what: &str, holds: impl Fn() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(5));
-    in_time(what, async {
+    let seen = tokio::time::timeout(limit, async {
         while !holds() {
             tick.tick().await;
         }
-    })
-    .await;
+    });
+    seen.await.unwrap_or_else(|_| panic!("{what}: did not happen within {limit:?}"));
 }
 
 pub(crate) async fn dev_relay() -> DevRelay {
