@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fedai_relay_bridge::logging::LogFormat;
+use fedai_relay_bridge::logging::{self, LogFormat};
 
 use crate::shell::config::RouterSettings;
 
@@ -81,8 +81,9 @@ enum PolicyCommand {
     },
 }
 
-/// Carries out one command. Logging is the caller's.
+/// Carries out one command, as `router-agent` or as `fedai router-agent`.
 pub async fn execute(cli: Cli) -> ExitCode {
+    logging::init(cli.log_format, "info");
     match cli.command {
         Command::Run(args) => run::execute(args).await,
         Command::Status(look) => status::show(&look),

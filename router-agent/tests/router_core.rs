@@ -95,6 +95,61 @@ fn a_repeated_request_is_answered_once_and_a_draining_router_refuses() {
 }
 
 #[test]
+fn a_request_that_came_too_fast_may_be_sent_again() {
+    let router = key(500);
+    let mut tight = terms(&router);
+    tight.quotes.global = fedai_router_agent::core::rate_limit::Rate { burst: 1.0, per_second: 1.0 };
+    let mut world = World::new(&[FREE]);
+    world.core = RouterCore::new(world.now, tight);
+    world.announce();
+    let asked = |n: u64| {
+        let request = request(Mode::Balanced);
+        let received = Received::simulated(request, key(9).public_key(), world::event_id(n), START);
+        Input::QuoteRequest { request: received, sealed: true }
+    };
+    let is_quoted = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Quote { .. }));
+    assert!(is_quoted(&world.step(asked(1))));
+    assert_eq!(refusal(&world.step(asked(2))), RefusalCode::RateLimited);
+    world.now = world.now.plus_seconds(2);
+    assert!(is_quoted(&world.step(asked(2))));
+}
+
+#[test]
+fn a_full_memory_of_requests_is_said_and_not_silent() {
+    let mut world = World::new(&[FREE]);
+    let mut unknown = request(Mode::Balanced);
+    unknown.wanted.model = Some("nobody-has-it".into());
+    for n in 0..fedai_protocol::limits::REPLAY_IDS_MAX as u64 {
+        if n % 5_000 == 0 {
+            world.now = world.now.plus_seconds(1);
+        }
+        let client = PublicKey::from_byte_array(world::event_id(n).to_bytes());
+        world.ask_as(unknown.clone(), client);
+    }
+    assert_eq!(refusal(&world.ask(request(Mode::Balanced))), RefusalCode::Busy);
+}
+
+#[test]
+fn the_profile_is_said_again_soon_after_the_first_node_is_known() {
+    let mut world = World::new(&[]);
+    let said = |actions: Vec<Action>| {
+        actions.into_iter().find_map(|action| match action {
+            Action::Publish(Announcement::Profile(profile)) => Some((profile.nodes, profile.models)),
+            _ => None,
+        })
+    };
+    for input in Node::new(1, FREE).inputs() {
+        world.step(input);
+    }
+    let mut profiles = Vec::new();
+    for _ in 0..10 {
+        world.now = world.now.plus_seconds(1);
+        profiles.extend(said(world.step(Input::Tick)));
+    }
+    assert_eq!(profiles, [(1, vec![MODEL.to_owned()])]);
+}
+
+#[test]
 fn an_expired_lease_ends_every_offer_and_a_newer_version_wins_in_any_order() {
     let mut world = World::new(&[FREE]);
     world.now = START.plus(900).micros();
@@ -246,6 +301,9 @@ fn a_second_use_of_a_single_ticket_a_foreign_node_and_a_fork_are_evidence() {
     let [second, _] = serve(&world, &ticket, 1, first.id(), &client);
     let mut codes = Vec::new();
     let stranger = Node::new(44, FREE);
+    for input in stranger.inputs() {
+        world.step(input);
+    }
     let foreign = sign(
         &receipt(&stranger, &ticket, client.public_key(), 0, EventId::all_zeros(), START),
         &stranger.key,
@@ -262,7 +320,8 @@ fn a_second_use_of_a_single_ticket_a_foreign_node_and_a_fork_are_evidence() {
     }
     assert_eq!(codes, ["ticket_used_up", "foreign_node", "chain_fork", "ticket_used_up"]);
     let status = world.core.status(world.now);
-    assert_eq!((status.nodes[0].chain_forks, status.nodes[0].breaches), (1, 2));
+    let line = status.nodes.iter().find(|line| line.node == world.nodes[0].id()).unwrap();
+    assert_eq!((line.chain_forks, line.breaches), (1, 2));
 }
 
 #[test]

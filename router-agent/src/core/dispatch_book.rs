@@ -20,6 +20,8 @@ const SKEW_SECONDS: u64 = 600;
 pub struct Flight {
     /// Where.
     pub node: PublicKey,
+    /// When it was sent there.
+    pub since: UnixMicros,
     /// Not believed any more after this.
     pub until: UnixMicros,
     /// It was expected to wait in a queue.
@@ -95,6 +97,8 @@ pub struct DispatchBook {
     tickets: BTreeMap<EventId, Ticket>,
     by_expiry: BTreeMap<(UnixSeconds, EventId), ()>,
     by_client: BTreeMap<(PublicKey, EventId), ()>,
+    by_node: BTreeMap<(PublicKey, EventId), ()>,
+    flying: BTreeMap<(PublicKey, EventId), ()>,
     reserved: BTreeMap<EventId, (String, Flight)>,
     complete_since: UnixSeconds,
 }
@@ -124,6 +128,8 @@ impl DispatchBook {
         let flight = self.reserved.remove(&message.request).map(|(_, flight)| flight).or(flight);
         self.by_expiry.insert((message.expires_at, id), ());
         self.by_client.insert((message.client, id), ());
+        self.by_node.extend(message.nodes.iter().map(|named| ((named.node, id), ())));
+        self.flying.extend(flight.map(|flight| ((flight.node, id), ())));
         let ticket = Ticket {
             dispatch: message,
             receipts: BTreeMap::new(),
@@ -182,13 +188,38 @@ impl DispatchBook {
     pub fn land(&mut self, dispatch: &EventId) -> Option<(String, Flight)> {
         let ticket = self.tickets.get_mut(dispatch)?;
         let flight = ticket.flight.take()?;
+        self.flying.remove(&(flight.node, *dispatch));
         Some((ticket.dispatch.model.clone(), flight))
+    }
+
+    /// The jobs under way at `node` that were sent before `before`, oldest first: ticket, offer.
+    #[must_use]
+    pub fn flying(&self, node: &PublicKey, before: UnixMicros) -> Vec<(EventId, EventId)> {
+        let of_node =
+            self.flying.range((*node, EventId::all_zeros())..).take_while(|((key, _), ())| key == node);
+        let mut old: Vec<(UnixMicros, EventId, EventId)> = of_node
+            .filter_map(|((_, id), ())| {
+                let ticket = self.tickets.get(id)?;
+                let flight = ticket.flight.filter(|flight| flight.since < before)?;
+                let named = ticket.dispatch.nodes.iter().find(|named| named.node == *node)?;
+                Some((flight.since, *id, named.offer))
+            })
+            .collect();
+        old.sort_unstable();
+        old.into_iter().map(|(_, id, offer)| (id, offer)).collect()
     }
 
     /// A ticket.
     #[must_use]
     pub fn ticket(&self, dispatch: &EventId) -> Option<&Ticket> {
         self.tickets.get(dispatch)
+    }
+
+    /// True when a remembered ticket names the node.
+    #[must_use]
+    pub fn names(&self, node: &PublicKey) -> bool {
+        let mut of_node = self.by_node.range((*node, EventId::all_zeros())..);
+        of_node.next().is_some_and(|((key, _), ())| key == node)
     }
 
     /// The open tickets of `client` that name `node` first, are not served, and whose failure was not reported yet:
@@ -226,9 +257,10 @@ impl DispatchBook {
     pub fn expire(&mut self, now: UnixMicros) -> Vec<(String, Flight)> {
         let mut ended: Vec<(String, Flight)> = Vec::new();
         let lost = |flight: &Flight| flight.until <= now;
-        for ticket in self.tickets.values_mut() {
-            if ticket.flight.as_ref().is_some_and(lost) {
-                ended.extend(ticket.flight.take().map(|flight| (ticket.dispatch.model.clone(), flight)));
+        for (id, ticket) in &mut self.tickets {
+            if let Some(flight) = ticket.flight.take_if(|flight| lost(flight)) {
+                self.flying.remove(&(flight.node, *id));
+                ended.push((ticket.dispatch.model.clone(), flight));
             }
         }
         self.reserved.retain(|_, (model, flight)| {
@@ -274,7 +306,13 @@ impl DispatchBook {
 
     fn forget(&mut self, id: &EventId) {
         if let Some(ticket) = self.tickets.remove(id) {
+            if let Some(flight) = ticket.flight {
+                self.flying.remove(&(flight.node, *id));
+            }
             self.by_client.remove(&(ticket.dispatch.client, *id));
+            for named in &ticket.dispatch.nodes {
+                self.by_node.remove(&(named.node, *id));
+            }
             self.complete_since = self.complete_since.max(ticket.dispatch.expires_at);
         }
     }
@@ -285,3 +323,7 @@ impl DispatchBook {
 fn input_tokens_max(dispatch: &Dispatch) -> u64 {
     dispatch.max_input_tokens.get().saturating_mul(2).saturating_add(1_024)
 }
+
+#[cfg(test)]
+#[path = "dispatch_book_tests.rs"]
+mod tests;

@@ -1,10 +1,13 @@
-//! What receipts and acknowledgements teach the router: sums, trust, speeds, breakers. Only the word of the client that
-//! a receipt names, under a ticket of ours, has weight.
+//! What receipts, acknowledgements and announced loads teach the router: sums, trust, speeds, breakers. Only the word
+//! of the client that a receipt names, under a ticket of ours, has weight. Keys are free: a key that neither announced
+//! itself nor is named by a ticket of ours gets no account, no trust and no line in the journal, whatever it signs.
 
 use fedai_protocol::message::{ParseError, Received};
 use fedai_protocol::receipt::Outcome;
 use fedai_protocol::receipt_ack::AckVerdict;
-use fedai_protocol::{EventId, PublicKey, QuoteRequest, Receipt, ReceiptAck, UnixMicros, UnixSeconds};
+use fedai_protocol::{
+    EventId, LoadPing, Msat, PublicKey, QuoteRequest, Receipt, ReceiptAck, UnixMicros, UnixSeconds,
+};
 use rand_core::RngCore;
 
 use super::dispatch_book::{Breach, DispatchBook, Flight, Standing};
@@ -13,6 +16,13 @@ use super::receipt_chain::Linked;
 use super::receipt_ledger::AckEffect;
 use super::trust::Dimension;
 use super::{Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, RouterCore, count};
+
+/// The money that an acknowledged job is believed to have moved. Client and node may be one person, and nothing proves
+/// a payment yet: every job weighs as one that moved none, until a payment is verified.
+const PROVEN_PAYMENT: Msat = Msat::ZERO;
+
+/// A job sent this long before a load ping is in its count, if it ever arrived, in microseconds.
+const ARRIVED_MICROS: u64 = 10_000_000;
 
 /// An acknowledgement with its embedded receipt read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +59,13 @@ impl RouterCore {
 
     /// Takes a receipt; true when it has to be in the journal.
     fn take_receipt(&mut self, now: UnixMicros, receipt: &Received<Receipt>, out: &mut Vec<Action>) -> bool {
+        // What the journal holds was taken from a node that was known then.
+        if !self.restoring && !self.knows(&receipt.author) {
+            out.push(count("fed_router_receipts_total", "stranger"));
+            return false;
+        }
         let Linked::New { shows_fork } = self.ledger.link(receipt) else { return false };
-        if shows_fork && !self.restoring {
-            self.fork(now, receipt);
+        if shows_fork && !self.restoring && self.fork(now, receipt) {
             out.push(Action::Journal { kind: JournalKind::Fork, id: receipt.id });
             out.push(evidence(receipt, "chain_fork"));
         }
@@ -71,14 +85,16 @@ impl RouterCore {
                 false
             }
             Standing::Breach(breach) => {
-                self.ledger.breach(receipt.author);
+                out.push(count("fed_router_receipt_disagreements_total", breach.as_str()));
+                if !self.ledger.breach(now.seconds(), receipt.author) {
+                    return false;
+                }
                 let about = match breach {
                     Breach::TooManyTokens => Dimension::Metering,
                     _ => Dimension::Price,
                 };
                 self.trust.entry(receipt.author).or_default().proven(now, about);
                 out.push(evidence(receipt, breach.as_str()));
-                out.push(count("fed_router_receipt_disagreements_total", breach.as_str()));
                 true
             }
         }
@@ -131,12 +147,12 @@ impl RouterCore {
         let trust = self.trust.entry(node).or_default();
         match &ack.verdict {
             AckVerdict::Accepted => {
-                trust.accepted(now, receipt.amount, receipt.outcome == Outcome::Complete);
+                trust.accepted(now, PROVEN_PAYMENT, receipt.outcome == Outcome::Complete);
                 out.push(count("fed_router_acks_total", "accepted"));
             }
             AckVerdict::Disputed(code) => {
                 let about = Dimension::of_dispute(code);
-                trust.disputed(now, receipt.amount, about);
+                trust.disputed(now, PROVEN_PAYMENT, about);
                 out.push(count("fed_router_acks_total", "disputed"));
                 out.push(count("fed_router_receipt_disagreements_total", "client_dispute"));
                 if about == Dimension::Delivery {
@@ -164,11 +180,39 @@ impl RouterCore {
     ) {
         for node in &request.message.constraints.not_nodes {
             for dispatch in self.book.report_failure(&request.author, node, now.seconds()) {
-                let Some((model, flight)) = self.book.land(&dispatch) else { continue };
-                self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+                let Some(ticket) = self.book.ticket(&dispatch) else { continue };
+                let model = ticket.dispatch.model.clone();
+                // A load ping may have ended the job before its client said so.
+                if let Some((model, flight)) = self.book.land(&dispatch) {
+                    self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+                }
                 out.push(count("fed_router_failovers_total", "asked_again"));
                 self.failed(now, node, &model);
             }
+        }
+    }
+
+    /// Takes a load ping. What its node does not run any more is over, though no receipt said so: the client may have
+    /// gone, or never have come.
+    pub(super) fn load(&mut self, now: UnixMicros, ping: &Received<LoadPing>) {
+        if !self.registry.load(now, ping) {
+            return;
+        }
+        let message = &ping.message;
+        // The node's clock may be ahead of ours.
+        let said_at = ping.created_at.micros().min(now);
+        let before = UnixMicros(said_at.0.saturating_sub(ARRIVED_MICROS));
+        let mut old = self.book.flying(&ping.author, before);
+        // A key may have several nodes: the load is that of one.
+        old.retain(|(_, offer)| {
+            let signed = self.registry.signed(&ping.author, offer);
+            signed.is_some_and(|(offer, _)| offer.received.message.node == message.node)
+        });
+        let jobs = usize::try_from(message.running.saturating_add(message.queued)).unwrap_or(usize::MAX);
+        let over = old.len().saturating_sub(jobs);
+        for (dispatch, _) in old.into_iter().take(over) {
+            let Some((model, flight)) = self.book.land(&dispatch) else { continue };
+            self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
         }
     }
 
@@ -196,8 +240,18 @@ impl RouterCore {
         });
     }
 
-    fn fork(&mut self, now: UnixMicros, receipt: &Received<Receipt>) {
-        self.trust.entry(receipt.author).or_default().proven(now, Dimension::Metering);
+    /// Takes a fork. True when it is kept as a proof.
+    fn fork(&mut self, now: UnixMicros, receipt: &Received<Receipt>) -> bool {
+        let is_kept = self.ledger.keeps_proof(now.seconds(), receipt.author);
+        if is_kept {
+            self.trust.entry(receipt.author).or_default().proven(now, Dimension::Metering);
+        }
+        is_kept
+    }
+
+    /// True for a node that has announced itself or that a ticket of ours names.
+    fn knows(&self, node: &PublicKey) -> bool {
+        self.registry.knows(node) || self.book.names(node)
     }
 
     /// Replays the journal: every record at the time it was acted on first, nothing said aloud.
@@ -210,7 +264,8 @@ impl RouterCore {
                 RestoredRecord::Dispatch(dispatch) => {
                     let until = dispatch.created_at.plus(FLIGHT_SECONDS_MAX).micros();
                     let first = dispatch.message.nodes.first().filter(|_| until > now);
-                    let flight = first.map(|first| Flight { node: first.node, until, queued: false });
+                    let flight =
+                        first.map(|first| Flight { node: first.node, since: at, until, queued: false });
                     let model = dispatch.message.model.clone();
                     if self.book.dispatched(dispatch, flight)
                         && let Some(flight) = flight
@@ -223,7 +278,7 @@ impl RouterCore {
                 }
                 RestoredRecord::Receipt(receipt) => self.receipt(at, &receipt, &mut unsaid),
                 RestoredRecord::Acknowledged(ack) => self.acknowledged(at, &ack, &mut unsaid),
-                RestoredRecord::Fork(receipt) => self.fork(at, &receipt),
+                RestoredRecord::Fork(receipt) => drop(self.fork(at, &receipt)),
             }
             unsaid.clear();
         }

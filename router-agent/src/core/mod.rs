@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 
 use fedai_protocol::domain_separation::digest;
 use fedai_protocol::message::Received;
-use fedai_protocol::replay_window::ReplayWindow;
+use fedai_protocol::replay_window::{ReplayError, ReplayWindow};
 use fedai_protocol::{
     Dispatch, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteRequest, Receipt, Refusal,
     RefusalCode, UnixMicros, UnixSeconds,
@@ -60,6 +60,8 @@ const REFRESH_MICROS: u64 = 5_000_000;
 const FLIGHT_SECONDS_MAX: u64 = 120;
 /// How long a refusal is worth reading, in seconds.
 const REFUSAL_SECONDS: u64 = 30;
+/// When a client may ask again that was refused because the memory of requests is full, in milliseconds.
+const BUSY_RETRY_MS: u64 = 10_000;
 /// Domain of the state hash.
 const STATE_HASH: &str = "fed_ai/router-state/v1";
 
@@ -265,9 +267,7 @@ impl RouterCore {
                 let admission = self.registry.offer(now, held, &trust);
                 count_admission(admission, "offer", out);
             }
-            Input::LoadPing(ping) => {
-                self.registry.load(now, &ping);
-            }
+            Input::LoadPing(ping) => self.load(now, &ping),
             Input::QuoteRequest { request, sealed } => self.quote(now, &request, sealed, out),
             Input::Dispatched(dispatch) => self.dispatched(now, dispatch, out),
             Input::Receipt(receipt) => self.receipt(now, &receipt, out),
@@ -332,11 +332,22 @@ impl RouterCore {
         out: &mut Vec<Action>,
     ) {
         let asker = Asker { client: request.author, request: request.id, sealed };
-        if self.seen.admit(request.id.to_bytes(), now.seconds()).is_err() {
-            out.push(count("fed_router_requests_refused_total", "replayed"));
-            return;
+        // Only what is admitted is remembered: a flood of free keys must not fill the memory.
+        let mut admitted = self.desk.admit(now, request, self.draining);
+        if admitted.is_ok() {
+            match self.seen.admit(request.id.to_bytes(), now.seconds()) {
+                Ok(()) => {}
+                Err(ReplayError::Seen) => {
+                    out.push(count("fed_router_requests_refused_total", "replayed"));
+                    return;
+                }
+                Err(ReplayError::Full) => {
+                    let text = "too many requests of late; ask another router or try again later";
+                    admitted = Err(Refusal::new(RefusalCode::Busy, text).retry_after(BUSY_RETRY_MS));
+                }
+            }
         }
-        let answer = self.desk.admit(now, request, self.draining).and_then(|()| {
+        let answer = admitted.and_then(|()| {
             self.note_failures(now, request, out);
             self.decide(now, request, out)
         });
@@ -399,6 +410,7 @@ impl RouterCore {
         let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
         let flight = Flight {
             node: first.choice.node,
+            since: now,
             until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
             queued: first.choice.terms.wait_ms > 0.0,
         };

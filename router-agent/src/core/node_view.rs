@@ -96,6 +96,8 @@ impl NodeView {
     /// A job is not under way any more.
     pub fn ended(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        // Otherwise a node that is quick looks full until it announces its load again.
+        self.sent_since_load = self.sent_since_load.saturating_sub(1);
     }
 
     /// Own jobs under way.
@@ -199,5 +201,15 @@ mod tests {
         view.ended();
         view.ended();
         assert_eq!(view.in_flight(), 0);
+    }
+
+    #[test]
+    fn quick_jobs_between_two_pings_do_not_make_a_node_look_full() {
+        let mut view = NodeView::default();
+        for _ in 0..100 {
+            view.sent(UnixMicros(1));
+            view.ended();
+        }
+        assert_eq!((view.in_flight, view.sent_since_load), (0, 0));
     }
 }

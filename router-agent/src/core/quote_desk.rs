@@ -106,6 +106,10 @@ impl QuoteDesk {
         draining: bool,
     ) -> Result<(), Refusal> {
         let request = &asked.message;
+        // Before all else: every refusal below costs a signature.
+        self.limit.take(now, &asked.author).map_err(|wait| {
+            Refusal::new(RefusalCode::RateLimited, "too many requests; wait and ask again").retry_after(wait)
+        })?;
         if draining {
             return Err(Refusal::new(RefusalCode::Draining, "this router is shutting down; ask another one"));
         }
@@ -115,9 +119,6 @@ impl QuoteDesk {
         if request.expires_at <= now.seconds() {
             return Err(Refusal::new(RefusalCode::Expired, "the request has expired; check the clocks"));
         }
-        self.limit.take(now, &asked.author).map_err(|wait| {
-            Refusal::new(RefusalCode::RateLimited, "too many requests; wait and ask again").retry_after(wait)
-        })?;
         if method_bits(&request.constraints.payment) & method_bits(&self.terms.methods) == 0 {
             let taken: Vec<&str> = self.terms.methods.iter().map(|method| method.as_str()).collect();
             let text = format!("no payment method in common; this router routes: {}", taken.join(", "));

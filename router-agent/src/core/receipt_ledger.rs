@@ -2,7 +2,7 @@
 //!
 //! The same receipts give the same sums in whatever order and however often they arrive. Only receipts under our own
 //! dispatches count; those of other routers are counted apart, at zero weight. What is published is published again
-//! only when it changed.
+//! only when it changed. Callers hand in known nodes only: keys are free, accounts are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,8 @@ use super::receipt_chain::{Linked, ReceiptChain};
 pub const EPOCH_GRACE_SECONDS: u64 = 3_600;
 /// Models named by one summary.
 const SUMMARY_MODELS_MAX: usize = 32;
+/// Proofs against one node that are kept in one epoch: more of them prove nothing more, and each is a durable write.
+const PROOFS_KEPT_MAX: u32 = 64;
 
 /// What happened to an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ struct Totals {
 /// One node in one epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Epoch {
-    entries: BTreeMap<EventId, Counted>,
+    entries: BTreeMap<(UnixSeconds, EventId), Counted>,
     folded: BTreeMap<String, Totals>,
     folded_ids: BTreeSet<EventId>,
     folded_acks: (u64, u64),
@@ -70,7 +72,12 @@ struct NodeAccount {
     epochs: BTreeMap<UnixSeconds, Epoch>,
     chain: ReceiptChain,
     foreign: u64,
+    /// Breaches that are kept.
     breaches: u64,
+    /// Breaches beyond those.
+    breaches_more: u64,
+    /// Proofs kept in the epoch that begins then.
+    proofs: (UnixSeconds, u32),
 }
 
 /// All nodes.
@@ -78,13 +85,14 @@ struct NodeAccount {
 pub struct ReceiptLedger {
     nodes: BTreeMap<PublicKey, NodeAccount>,
     epoch_seconds: u64,
+    nodes_max: usize,
 }
 
 impl ReceiptLedger {
     /// An empty ledger with epochs of this length.
     #[must_use]
     pub fn new(epoch_seconds: u64) -> Self {
-        Self { nodes: BTreeMap::new(), epoch_seconds: epoch_seconds.max(60) }
+        Self { nodes: BTreeMap::new(), epoch_seconds: epoch_seconds.max(60), nodes_max: ROUTER_NODES_MAX }
     }
 
     /// Follows the node's chain.
@@ -99,20 +107,36 @@ impl ReceiptLedger {
         }
     }
 
-    /// Counts a receipt that breaks its ticket.
-    pub fn breach(&mut self, node: PublicKey) {
-        if let Some(account) = self.account(node) {
-            account.breaches = account.breaches.saturating_add(1);
+    /// Takes one of the proofs against a node that are kept in an epoch. False when there were enough.
+    pub fn keeps_proof(&mut self, now: UnixSeconds, node: PublicKey) -> bool {
+        let epoch = self.epoch_of(now);
+        let Some(account) = self.account(node) else { return false };
+        if account.proofs.0 != epoch {
+            account.proofs = (epoch, 0);
         }
+        let is_kept = account.proofs.1 < PROOFS_KEPT_MAX;
+        account.proofs.1 += u32::from(is_kept);
+        is_kept
+    }
+
+    /// Counts a receipt that breaks its ticket. True when it has to be kept as a proof.
+    pub fn breach(&mut self, now: UnixSeconds, node: PublicKey) -> bool {
+        let is_kept = self.keeps_proof(now, node);
+        if let Some(account) = self.account(node) {
+            let counter = if is_kept { &mut account.breaches } else { &mut account.breaches_more };
+            *counter = counter.saturating_add(1);
+        }
+        is_kept
     }
 
     /// Counts a receipt that is within its ticket. False when it is known, its epoch is closed, or there is no room.
     pub fn count(&mut self, now: UnixSeconds, receipt: &Received<Receipt>) -> bool {
         let start = self.epoch_of(receipt.created_at);
         let is_closed = now.since(start) >= self.epoch_seconds.saturating_add(EPOCH_GRACE_SECONDS);
+        let key = (receipt.created_at, receipt.id);
         let Some(account) = self.account(receipt.author) else { return false };
         let epoch = account.epochs.entry(start).or_default();
-        let known = epoch.entries.contains_key(&receipt.id) || epoch.folded_ids.contains(&receipt.id);
+        let known = epoch.entries.contains_key(&key) || epoch.folded_ids.contains(&receipt.id);
         if is_closed || known || epoch.len() >= SUMMARY_RECEIPTS_MAX {
             if epoch.len() == 0 {
                 account.epochs.remove(&start);
@@ -121,7 +145,7 @@ impl ReceiptLedger {
         }
         let message = &receipt.message;
         epoch.entries.insert(
-            receipt.id,
+            key,
             Counted {
                 model: message.model.clone(),
                 ttft_ms: message.ttft_ms,
@@ -150,7 +174,7 @@ impl ReceiptLedger {
             .nodes
             .get_mut(&receipt.author)
             .and_then(|account| account.epochs.get_mut(&start))
-            .and_then(|epoch| epoch.entries.get_mut(&receipt.id));
+            .and_then(|epoch| epoch.entries.get_mut(&(receipt.created_at, receipt.id)));
         let Some(entry) = entry else { return AckEffect::Unknown };
         match entry.disputed {
             None => {
@@ -190,7 +214,8 @@ impl ReceiptLedger {
     #[must_use]
     pub fn flags(&self, node: &PublicKey) -> (u64, usize, u64, u64) {
         self.nodes.get(node).map_or((0, 0, 0, 0), |account| {
-            (account.chain.gaps(), account.chain.forks(), account.breaches, account.foreign)
+            let breaches = account.breaches.saturating_add(account.breaches_more);
+            (account.chain.gaps(), account.chain.forks(), breaches, account.foreign)
         })
     }
 
@@ -225,8 +250,15 @@ impl ReceiptLedger {
     }
 
     fn account(&mut self, node: PublicKey) -> Option<&mut NodeAccount> {
-        if self.nodes.len() >= ROUTER_NODES_MAX && !self.nodes.contains_key(&node) {
-            return None;
+        if self.nodes.len() >= self.nodes_max && !self.nodes.contains_key(&node) {
+            // First one that holds nothing, then one that holds breaches only: those can be had for free.
+            let idle = |account: &NodeAccount| account.epochs.is_empty() && account.breaches == 0;
+            let uncounted = |account: &NodeAccount| account.epochs.is_empty();
+            let first = |leaves: &dyn Fn(&NodeAccount) -> bool| {
+                self.nodes.iter().find(|(_, account)| leaves(account)).map(|(node, _)| *node)
+            };
+            let evicted = first(&idle).or_else(|| first(&uncounted))?;
+            self.nodes.remove(&evicted);
         }
         Some(self.nodes.entry(node).or_default())
     }
@@ -237,9 +269,9 @@ impl Epoch {
         self.entries.len() + self.folded_ids.len()
     }
 
-    /// Adds one entry to the sums for good, so that memory stays bounded.
+    /// Adds the oldest entry to the sums for good, so that memory stays bounded.
     fn fold_one(&mut self) {
-        if let Some((id, entry)) = self.entries.pop_first() {
+        if let Some(((_, id), entry)) = self.entries.pop_first() {
             self.folded_ids.insert(id);
             match entry.disputed {
                 Some(false) => self.folded_acks.0 += 1,
@@ -258,7 +290,8 @@ impl Epoch {
             acknowledged += u64::from(entry.disputed == Some(false));
             disputed += u64::from(entry.disputed == Some(true));
         }
-        let ids: Vec<EventId> = self.entries.keys().chain(&self.folded_ids).copied().collect();
+        let ids: Vec<EventId> =
+            self.entries.keys().map(|(_, id)| id).chain(&self.folded_ids).copied().collect();
         let models = totals.into_iter().take(SUMMARY_MODELS_MAX).map(|(model, totals)| ModelTotals {
             model,
             count: totals.count,
@@ -288,3 +321,7 @@ fn add(totals: &mut BTreeMap<String, Totals>, entry: &Counted) {
     sums.amount = sums.amount.saturating_add(entry.amount);
     sums.ttft.count(entry.observed_ttft_ms.unwrap_or(entry.ttft_ms));
 }
+
+#[cfg(test)]
+#[path = "receipt_ledger_tests.rs"]
+mod tests;

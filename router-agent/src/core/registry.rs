@@ -246,6 +246,12 @@ impl Registry {
         Some((held, entry.descriptors.get(&held.received.message.node)?))
     }
 
+    /// True when the node has an entry.
+    #[must_use]
+    pub fn knows(&self, node: &PublicKey) -> bool {
+        self.nodes.contains_key(node)
+    }
+
     /// What was seen of a node and model.
     #[must_use]
     pub fn view(&self, node: &PublicKey, model: &str) -> Option<&NodeView> {

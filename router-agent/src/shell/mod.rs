@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod run_error;
 pub mod run_loop;
 
+mod catch_up;
 mod requests;
 mod router_journal;
 mod signer;

@@ -21,6 +21,7 @@ use fedai_relay_bridge::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::catch_up::CatchUp;
 use super::config::{RouterConfig, RouterSettings};
 use super::decision_log::DecisionLog;
 use super::metrics::Metrics;
@@ -168,7 +169,7 @@ impl Router {
         tracing::info!(router = %status.public_key, name = %status.name, relays = ?status.relays, "router answers");
         // Nobody may be waiting for it.
         drop(ready.send(status));
-        self.pump(shutdown, announced, proofs, control).await;
+        self.pump(shutdown, known, [announced, proofs, control]).await;
         self.finish().await;
         Ok(())
     }
@@ -176,10 +177,11 @@ impl Router {
     async fn pump(
         &mut self,
         shutdown: &CancellationToken,
-        mut announced: Subscription,
-        mut proofs: Subscription,
-        mut control: Subscription,
+        known: UnixSeconds,
+        [mut announced, mut proofs, mut control]: [Subscription; 3],
     ) {
+        let (mut catch_up, mut stored) = CatchUp::new(self.pool.clone());
+        catch_up.begin(known);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -189,10 +191,13 @@ impl Router {
                 _ = tick.tick() => {
                     self.handle(Input::Tick, Cause::default());
                     self.write_files();
+                    let recently = wall_clock::now_seconds().minus(CATCH_UP_SECONDS);
+                    catch_up.after_gaps(announced.gaps().saturating_add(proofs.gaps()), recently);
                 }
                 Some(event) = control.recv() => self.control(&event),
                 Some(event) = announced.recv() => self.announced(&event),
                 Some(event) = proofs.recv() => self.proof(&event),
+                Some(event) = stored.recv() => self.stored(&event),
                 else => return,
             }
         }
@@ -249,6 +254,14 @@ impl Router {
         match input {
             Ok(input) => self.handle(input, Cause::default()),
             Err(error) => self.unreadable(&error),
+        }
+    }
+
+    fn stored(&mut self, event: &VerifiedEvent) {
+        if matches!(event.kind(), RECEIPT | RECEIPT_ACK) {
+            self.proof(event);
+        } else {
+            self.announced(event);
         }
     }
 

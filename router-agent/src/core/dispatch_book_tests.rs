@@ -1,0 +1,94 @@
+//! Receipts held against one ticket: each node has the ticket's uses for itself, and no more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use fedai_protocol::dispatch::DispatchedNode;
+use fedai_protocol::event_kinds::MODEL_OFFER;
+use fedai_protocol::payment_offer::{Balance, PaymentMethod};
+use fedai_protocol::receipt::{Outcome, ReceiptPayment};
+use fedai_protocol::{Address, JobId, Msat, Tokens, Usage};
+
+use super::*;
+
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+fn key(n: u8) -> PublicKey {
+    PublicKey::from_byte_array([n; 32])
+}
+
+fn id(n: u8) -> EventId {
+    EventId::from_byte_array([n; 32])
+}
+
+/// A ticket of one use that names the nodes 1 and 2.
+fn ticket() -> Received<Dispatch> {
+    let named = |n| DispatchedNode { node: key(n), offer: id(100 + n), max_cost: Msat::ZERO };
+    let dispatch = Dispatch {
+        request: id(7),
+        client: key(9),
+        nodes: vec![named(1), named(2)],
+        model: "smol".into(),
+        max_input_tokens: Tokens::saturating(100),
+        max_output_tokens: Tokens::saturating(100),
+        payment: PaymentMethod::Free,
+        uses: 1,
+        expires_at: NOW.plus(300),
+    };
+    Received::simulated(dispatch, key(8), id(50), NOW)
+}
+
+fn receipt(node: u8, event: u8) -> Received<Receipt> {
+    let message = Receipt {
+        job: JobId(id(event)),
+        dispatch: id(50),
+        router: key(8),
+        client: key(9),
+        offer: id(100 + node),
+        offer_address: Address { kind: MODEL_OFFER, author: key(node), identifier: "smol".into() },
+        model: "smol".into(),
+        model_digest: None,
+        usage: Usage::default(),
+        ttft_ms: 1,
+        wall_ms: 2,
+        outcome: Outcome::Complete,
+        amount: Msat::ZERO,
+        payment: ReceiptPayment {
+            method: PaymentMethod::Free,
+            cumulative: Balance::default(),
+            tickets: vec![],
+            released: vec![],
+        },
+        commitment: "ab".repeat(32),
+        frames: 1,
+        seq: 0,
+        prev: EventId::all_zeros(),
+    };
+    Received::simulated(message, key(node), id(event), NOW.plus(1))
+}
+
+#[test]
+fn after_a_failover_each_node_has_the_uses_of_the_ticket_for_itself() {
+    let mut book = DispatchBook::new(NOW);
+    assert!(book.dispatched(ticket(), None));
+    assert_eq!(book.charge(&receipt(1, 61)), Standing::Good);
+    assert_eq!(book.charge(&receipt(2, 62)), Standing::Good);
+    assert_eq!(book.charge(&receipt(1, 63)), Standing::Breach(Breach::UsedUp));
+    assert_eq!(book.charge(&receipt(2, 64)), Standing::Breach(Breach::UsedUp));
+    assert_eq!(Breach::UsedUp.as_str(), "ticket_used_up");
+    assert_eq!(book.charge(&receipt(1, 61)), Standing::Known);
+    assert_eq!(book.charge(&receipt(3, 65)), Standing::Breach(Breach::ForeignNode));
+}
+
+#[test]
+fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
+    let mut book = DispatchBook::new(NOW);
+    let flight = Flight { node: key(1), since: NOW.micros(), until: NOW.plus(60).micros(), queued: false };
+    assert!(book.dispatched(ticket(), Some(flight)));
+    assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));
+    assert_eq!(book.flying(&key(1), NOW.plus(1).micros()), [(id(50), id(101))]);
+    assert!(book.flying(&key(1), NOW.micros()).is_empty(), "it is too young");
+    assert_eq!(book.expire(NOW.plus(61).micros()).len(), 1);
+    assert!(book.flying.is_empty());
+    book.forget_old(NOW.plus(86_400));
+    assert!(!book.names(&key(1)) && book.by_node.is_empty());
+}
