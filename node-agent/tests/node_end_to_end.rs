@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use fedai_node_agent::shell::runners::mock::{MockConfig, MockFailure, MockRunner, expected_text};
 use fedai_node_agent::{NodeConfig, RunnerChoice, run};
+use fedai_protocol::event_kinds::NODE_DESCRIPTOR;
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::receipt::{Outcome, commitment};
 use fedai_protocol::receipts_file::verify_file;
 use fedai_protocol::session_frame::FrameBody;
-use fedai_protocol::{Message, Receipt, RefusalCode};
-use fedai_relay_bridge::{DevRelay, DevRelayOptions, MemoryRelay, PoolOptions, RelayList, RelayPool};
+use fedai_protocol::{Message, NodeDescriptor, Receipt, RefusalCode};
+use fedai_relay_bridge::{
+    DevRelay, DevRelayOptions, MemoryRelay, PoolOptions, RelayList, RelayPool, RelayRole, filters,
+};
 use scripted_client::{PATIENCE, find_node, open};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
@@ -175,13 +178,25 @@ async fn a_process_serves_leaves_nothing_behind_and_drains_on_sigterm() {
     let paused = async { while find_node(&pool).await.descriptor.message.status != NodeStatus::Paused {} };
     tokio::time::timeout(PATIENCE, paused).await.expect("the node did not pause");
 
+    // The last descriptor expires soon after it was made: it is read as it comes, not looked for later.
+    let filter = filters::of_author(NODE_DESCRIPTOR, node.descriptor.author);
+    let mut descriptors = pool.subscribe(RelayRole::Discovery, vec![filter]);
+    assert!(descriptors.ready(PATIENCE).await > 0);
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
-    let last = find_node(&pool).await.descriptor.message;
+    let last = async {
+        loop {
+            let event = descriptors.recv().await.expect("the pool is gone");
+            let descriptor = NodeDescriptor::parse(&event).unwrap().message;
+            if descriptor.expires_at < node.descriptor.message.expires_at {
+                return descriptor;
+            }
+        }
+    };
+    let last = tokio::time::timeout(PATIENCE, last).await.expect("no descriptor ends the lease");
     assert_eq!(last.status, NodeStatus::Draining);
-    assert!(last.expires_at < node.descriptor.message.expires_at);
 
     assert_nothing_left(data.path(), logs.await.unwrap(), &answer);
 }

@@ -148,14 +148,15 @@ async fn discovery_goes_by_answers_and_accounts_for_every_port() {
     let web = Fake::start(&paths.map(|path| (path, page.clone()))).await;
     let silent = Fake::start(&paths.map(|path| (path, vec![Step::Hang]))).await;
     let locked = Fake::start(&[("/v1/models", vec![status(401, "text/plain", "")])]).await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound and not listening: nobody else can take the port.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let free = closed.local_addr().unwrap().port();
-    drop(closed);
 
     let ports = [llama.port, ollama.port, vllm.port, other.port, web.port, silent.port, locked.port, free];
     let started = tokio::time::Instant::now();
     let discovery = discovery::discover(&ports, RunnerOptions::default()).await;
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     let kinds: Vec<_> = discovery.found.iter().map(|f| f.kind).collect();
     assert_eq!(kinds, ["llama_cpp", "ollama", "vllm", "openai"]);
     let models: Vec<_> = discovery.found.iter().map(|f| f.models[0].id.as_str()).collect();

@@ -186,10 +186,10 @@ async fn a_damaged_download_is_fetched_again_and_a_damaged_installation_replaced
 #[tokio::test]
 async fn offline_is_said_as_such() {
     let shelf = Shelf::new();
-    // A port where nothing listens stands for a network that is not there.
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A port where nothing listens, and that nobody else can take, stands for a network that is not there.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let index = format!("http://{}/simple", closed.local_addr().unwrap());
-    drop(closed);
     let installer = Installer::new(shelf.plan.clone(), &shelf.root(), Arc::new(Silent))
         .pip_env("PIP_INDEX_URL", &index)
         .pip_env("PIP_EXTRA_INDEX_URL", "")
@@ -242,7 +242,7 @@ async fn a_second_installer_says_that_it_waits_and_then_uses_the_first_ones_work
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(10), told).await.unwrap();
+    timeout(Duration::from_secs(60), told).await.unwrap();
     assert!(!waiting.is_finished());
     drop(held);
     let (first, second) = tokio::join!(shelf.install(), waiting);

@@ -98,6 +98,13 @@ impl Stage {
         text.parse().unwrap()
     }
 
+    fn requests(&self) -> usize {
+        std::fs::read_to_string(self.dir.path().join("work/runner.log"))
+            .unwrap_or_default()
+            .matches("request")
+            .count()
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("work/runner.log")).unwrap()
     }
@@ -130,8 +137,10 @@ async fn it_starts_becomes_healthy_and_stops_with_its_whole_group() {
     let mut stage = Stage::start("", |_| {});
     let seen = stage.until(is_healthy).await;
     let status = stage.handle.status();
-    assert_eq!(seen[0], SupervisorEvent::Started { pid: status.pid.unwrap() });
-    assert_eq!((status.state, status.restarts), (State::Healthy, 0));
+    // Another process may have taken the port first: then there was a restart.
+    assert!(matches!(seen[0], SupervisorEvent::Started { .. }), "{seen:?}");
+    assert!(seen.contains(&SupervisorEvent::Started { pid: status.pid.unwrap() }), "{seen:?}");
+    assert_eq!(status.state, State::Healthy);
     assert!(status.sandbox.iter().any(|note| note.starts_with("niceness: ")), "{status:?}");
     let (pid, grandchild) = (status.pid.unwrap(), stage.grandchild());
     let view = stage.handle.subscribe();
@@ -147,7 +156,7 @@ async fn it_starts_becomes_healthy_and_stops_with_its_whole_group() {
 async fn its_environment_is_cleared_and_its_requests_are_not_logged() {
     let mut stage = Stage::start("", |spec| {
         spec.env = vec![("RUNNER_OWN".into(), "1".into())];
-        spec.canary_timeout = Duration::from_millis(300);
+        spec.canary_timeout = Duration::from_secs(3);
         spec.canary_interval = Duration::from_millis(50);
     });
     stage.until(is_healthy).await;
@@ -174,7 +183,8 @@ async fn a_killed_runner_is_started_again() {
     assert!(matches!(&seen[0], SupervisorEvent::Exited { how } if how.contains("9")), "{seen:?}");
     assert!(matches!(seen[1], SupervisorEvent::Restarting { .. }), "{seen:?}");
     let status = stage.handle.status();
-    assert_eq!((status.state, status.restarts), (State::Healthy, 1));
+    assert_eq!(status.state, State::Healthy);
+    assert!(status.restarts >= 1, "{status:?}");
     assert_ne!(status.pid, Some(first));
     stage.handle.stop().await;
 }
@@ -197,7 +207,7 @@ async fn a_runner_that_keeps_crashing_is_given_up() {
 async fn a_runner_that_answers_health_but_makes_no_token_is_restarted() {
     let mut stage = Stage::start("", |spec| {
         spec.canary_interval = Duration::from_millis(50);
-        spec.canary_timeout = Duration::from_millis(300);
+        spec.canary_timeout = Duration::from_secs(3);
     });
     stage.until(is_healthy).await;
     stage.order("hang");
@@ -207,6 +217,24 @@ async fn a_runner_that_answers_health_but_makes_no_token_is_restarted() {
     stage.order("");
     stage.until(is_healthy).await;
     assert!(stage.handle.status().restarts >= 1);
+    stage.handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_token_that_takes_long_is_waited_for() {
+    let mut stage = Stage::start("hang", |spec| spec.canary_timeout = Duration::from_millis(300));
+    // A second request means that the first one was given up.
+    let mut ticks = interval(Duration::from_millis(20));
+    let asked_again = async {
+        while stage.requests() < 2 {
+            ticks.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(30), asked_again).await.expect("the canary is sent again");
+    stage.order("");
+    let seen = stage.until(is_healthy).await;
+    let failed = |e: &SupervisorEvent| matches!(e, SupervisorEvent::CanaryFailed { .. });
+    assert!(!seen.iter().any(failed), "{seen:?}");
     stage.handle.stop().await;
 }
 

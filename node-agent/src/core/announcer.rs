@@ -10,7 +10,7 @@ use fedai_protocol::entropy::CountingEntropy;
 use fedai_protocol::limits::{DESCRIPTOR_LEASE_SECONDS, DISPATCH_SECONDS_MAX};
 use fedai_protocol::message::Draft;
 use fedai_protocol::node_descriptor::{NodeStatus, SessionInbox};
-use fedai_protocol::{Entropy, LoadPing, Message, NodeDescriptor, PublicKey, UnixMicros, UnixSeconds};
+use fedai_protocol::{Entropy, Message, NodeDescriptor, PublicKey, UnixMicros, UnixSeconds};
 
 use super::policy::NodePolicy;
 
@@ -27,10 +27,19 @@ pub(crate) struct Announcer {
     ping: PingClock,
 }
 
+/// What of the load makes a ping due. It is known without a look at the jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoadLevel {
+    /// Busy slots.
+    pub(crate) permille: u16,
+    /// Jobs in line.
+    pub(crate) queued: u32,
+}
+
 /// When the last ping left and what it said.
 #[derive(Clone, Debug, Default)]
 struct PingClock {
-    last: Option<(UnixMicros, u16, u32)>,
+    last: Option<(UnixMicros, LoadLevel)>,
     next: Option<UnixMicros>,
 }
 
@@ -145,27 +154,23 @@ impl Announcer {
         self.offers_at = Some(now.plus_seconds(OFFERS_SECONDS - spread));
     }
 
-    /// The ping to publish: soon after the load changed by a step, else at the slow beat.
-    pub(crate) fn ping_due(
-        &mut self,
-        now: UnixMicros,
-        load: &LoadPing,
-        policy: &NodePolicy,
-    ) -> Option<Draft> {
+    /// True when a ping is to be published, which counts as done then: soon after the load changed by a step, else at
+    /// the slow beat.
+    pub(crate) fn ping_due(&mut self, now: UnixMicros, level: LoadLevel, policy: &NodePolicy) -> bool {
         if self.announced != Some(NodeStatus::Active) {
-            return None;
+            return false;
         }
-        if !self.ping.is_due(now, load, policy) {
+        if !self.ping.is_due(now, level, policy) {
             // A step of the load is seen when it happens; otherwise nothing is due before the slow beat.
             self.ping.next = self.ping.last.map(|(at, ..)| {
                 let early = at.plus_millis(policy.ping_ms_min);
                 if early > now { early } else { at.plus_millis(policy.ping_ms_max) }
             });
-            return None;
+            return false;
         }
         self.ping.next = Some(now.plus_millis(policy.ping_ms_min));
-        self.ping.last = Some((now, load.load_permille, load.queued));
-        load.draft(&policy.node, now.seconds()).ok()
+        self.ping.last = Some((now, level));
+        true
     }
 
     /// When to look again.
@@ -182,10 +187,11 @@ impl Announcer {
 }
 
 impl PingClock {
-    fn is_due(&self, now: UnixMicros, load: &LoadPing, policy: &NodePolicy) -> bool {
-        let Some((at, permille, queued)) = self.last else { return true };
+    fn is_due(&self, now: UnixMicros, level: LoadLevel, policy: &NodePolicy) -> bool {
+        let Some((at, before)) = self.last else { return true };
         let waited = now.millis_since(at);
-        let step = load.load_permille.abs_diff(permille) >= LOAD_STEP_PERMILLE || load.queued != queued;
+        let step =
+            level.permille.abs_diff(before.permille) >= LOAD_STEP_PERMILLE || level.queued != before.queued;
         waited >= policy.ping_ms_max || (step && waited >= policy.ping_ms_min)
     }
 }

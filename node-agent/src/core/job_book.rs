@@ -11,6 +11,7 @@ use fedai_protocol::limits::{NODE_FINISHED_JOBS_MAX, NODE_TICKETS_MAX};
 use fedai_protocol::{JobId, PublicKey, UnixMicros, UnixSeconds};
 
 use super::admission::Occupancy;
+use super::announcer::LoadLevel;
 use super::pace::PaceBook;
 use super::policy::{Deadlines, JobLimits};
 use super::session::{Phase, Session};
@@ -18,9 +19,13 @@ use super::session::{Phase, Session};
 /// Jobs by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobBook {
-    sessions: BTreeMap<JobId, Session>,
+    /// Jobs without their terminal frame. Apart from the finished ones, which are many and are asked for rarely: these
+    /// here are gone through for each line of output.
+    unfinished: BTreeMap<JobId, Session>,
     line: VecDeque<JobId>,
-    finished: VecDeque<JobId>,
+    finished: BTreeMap<JobId, Session>,
+    /// The oldest first.
+    finish_order: VecDeque<JobId>,
     finished_bytes: usize,
     receipted: BTreeMap<JobId, UnixSeconds>,
     running: usize,
@@ -31,7 +36,7 @@ pub(crate) struct JobBook {
 impl JobBook {
     /// A session, open or finished.
     pub(crate) fn get_mut(&mut self, job: &JobId) -> Option<&mut Session> {
-        self.sessions.get_mut(job)
+        self.unfinished.get_mut(job).or_else(|| self.finished.get_mut(job))
     }
 
     /// Adds an admitted job; it waits, or uploads first.
@@ -39,12 +44,12 @@ impl JobBook {
         if session.phase == Phase::Queued {
             self.line.push_back(session.job);
         }
-        self.sessions.insert(session.job, session);
+        self.unfinished.insert(session.job, session);
     }
 
     /// The upload of a job is complete: it waits for a slot.
     pub(crate) fn enqueue(&mut self, job: JobId) {
-        if let Some(session) = self.sessions.get_mut(&job) {
+        if let Some(session) = self.unfinished.get_mut(&job) {
             session.phase = Phase::Queued;
             self.line.push_back(job);
         }
@@ -56,7 +61,7 @@ impl JobBook {
             return None;
         }
         let job = self.line.pop_front()?;
-        let session = self.sessions.get_mut(&job)?;
+        let session = self.unfinished.get_mut(&job)?;
         session.phase = Phase::Running;
         session.times.started = Some(now);
         self.running = self.running.saturating_add(1);
@@ -75,13 +80,14 @@ impl JobBook {
 
     /// The terminal frame was sent: the session stays for `resume`.
     pub(crate) fn close(&mut self, job: JobId, now: UnixMicros) {
-        if let Some(session) = self.sessions.get_mut(&job) {
+        if let Some(mut session) = self.unfinished.remove(&job) {
             session.phase = Phase::Closed;
             session.times.closed = Some(now);
             session.body = None;
             session.bulk = None;
             self.finished_bytes = self.finished_bytes.saturating_add(session.kept_bytes());
-            self.finished.push_back(job);
+            self.finish_order.push_back(job);
+            self.finished.insert(job, session);
         }
     }
 
@@ -93,15 +99,15 @@ impl JobBook {
         deadlines: &Deadlines,
     ) -> Vec<JobId> {
         let mut gone = Vec::new();
-        while let Some(job) = self.finished.front().copied() {
-            let over = self.finished.len() > NODE_FINISHED_JOBS_MAX
+        while let Some(job) = self.finish_order.front().copied() {
+            let over = self.finish_order.len() > NODE_FINISHED_JOBS_MAX
                 || self.finished_bytes > limits.finished_bytes_max
                 || self.forget_at(&job, deadlines).is_none_or(|at| at <= now);
             if !over {
                 break;
             }
-            self.finished.pop_front();
-            let bytes = self.sessions.remove(&job).map_or(0, |session| session.kept_bytes());
+            self.finish_order.pop_front();
+            let bytes = self.finished.remove(&job).map_or(0, |session| session.kept_bytes());
             self.finished_bytes = self.finished_bytes.saturating_sub(bytes);
             gone.push(job);
         }
@@ -129,7 +135,7 @@ impl JobBook {
 
     /// Jobs that are not finished.
     pub(crate) fn open_count(&self) -> usize {
-        self.sessions.len().saturating_sub(self.finished.len())
+        self.unfinished.len()
     }
 
     /// Jobs on the runner.
@@ -144,7 +150,7 @@ impl JobBook {
 
     /// Ids of the jobs that have not ended, in order.
     pub(crate) fn open_jobs(&self) -> Vec<JobId> {
-        self.unfinished().filter(|session| session.is_open()).map(|session| session.job).collect()
+        self.unfinished.values().filter(|session| session.is_open()).map(|session| session.job).collect()
     }
 
     /// How full the node is for one more job of `client`.
@@ -161,9 +167,9 @@ impl JobBook {
         };
         Occupancy {
             jobs: self.open_count(),
-            of_client: self.unfinished().filter(|session| session.terms.client == *client).count(),
+            of_client: self.unfinished.values().filter(|session| session.terms.client == *client).count(),
             queued: self.line.len(),
-            bulk_bytes: self.unfinished().map(bulk).fold(0, u64::saturating_add),
+            bulk_bytes: self.unfinished.values().map(bulk).fold(0, u64::saturating_add),
             wait_ms: self.wait_ms(pace, slots, now),
         }
     }
@@ -188,23 +194,29 @@ impl JobBook {
                 Phase::Closing | Phase::Closed => 0,
             }
         };
-        let ours = self.unfinished().map(left).fold(0, u64::saturating_add);
+        let ours = self.unfinished.values().map(left).fold(0, u64::saturating_add);
         let theirs = foreign.saturating_mul(pace.of("").job_ms(u64::MAX));
         (ours.saturating_add(theirs) / slots).max(1)
     }
 
+    /// How busy the runner is, without a look at the jobs.
+    pub(crate) fn load_level(&self, slots: u32) -> LoadLevel {
+        let running = u32::try_from(self.running).unwrap_or(u32::MAX);
+        let busy = u64::from(running.saturating_add(self.foreign).min(slots)).saturating_mul(1_000);
+        LoadLevel {
+            permille: u16::try_from(busy.checked_div(u64::from(slots)).unwrap_or(1_000)).unwrap_or(1_000),
+            queued: u32::try_from(self.line.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// When something has to be done about any job.
     pub(crate) fn next_deadline(&self, deadlines: &Deadlines) -> Option<UnixMicros> {
-        let open = self.unfinished().filter_map(|session| session.next_deadline(deadlines));
-        let finished = self.finished.front().and_then(|job| self.forget_at(job, deadlines));
+        let open = self.unfinished.values().filter_map(|session| session.next_deadline(deadlines));
+        let finished = self.finish_order.front().and_then(|job| self.forget_at(job, deadlines));
         open.chain(finished).min()
     }
 
     fn forget_at(&self, job: &JobId, deadlines: &Deadlines) -> Option<UnixMicros> {
-        Some(self.sessions.get(job)?.times.closed?.plus_millis(deadlines.keep_ms))
-    }
-
-    fn unfinished(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.values().filter(|session| session.phase != Phase::Closed)
+        Some(self.finished.get(job)?.times.closed?.plus_millis(deadlines.keep_ms))
     }
 }

@@ -11,12 +11,12 @@ use fedai_protocol::message::{Draft, ParseError};
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::replay_window::UseCounter;
 use fedai_protocol::{
-    Dispatch, EventId, JobId, LoadPing, PublicKey, Received, Refusal, SessionFrame, UnixMicros, UnixSeconds,
-    VerifiedEvent,
+    Dispatch, EventId, JobId, LoadPing, Message, PublicKey, Received, Refusal, SessionFrame, UnixMicros,
+    UnixSeconds, VerifiedEvent,
 };
 
 use super::admission::Closed;
-use super::announcer::Announcer;
+use super::announcer::{Announcer, LoadLevel};
 use super::billing::{FreeOnly, PaymentVerifier};
 use super::flood_gate::FloodGate;
 use super::job_book::JobBook;
@@ -434,8 +434,11 @@ impl NodeCore {
         }
         let status = self.status();
         out.extend(self.announcer.descriptor_due(now, status, &self.policy).map(Action::PublishDescriptor));
-        let load = self.load(now);
-        out.extend(self.announcer.ping_due(now, &load, &self.policy).map(Action::PublishPing));
+        let level = self.jobs.load_level(self.offers.slots());
+        if self.announcer.ping_due(now, level, &self.policy) {
+            let ping = self.load_ping(now, level).draft(&self.policy.node, now.seconds());
+            out.extend(ping.ok().map(Action::PublishPing));
+        }
     }
 
     fn publish_offers(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
@@ -453,16 +456,13 @@ impl NodeCore {
         }
     }
 
-    fn load(&self, now: UnixMicros) -> LoadPing {
+    fn load_ping(&self, now: UnixMicros, level: LoadLevel) -> LoadPing {
         let slots = self.offers.slots();
-        let running = u32::try_from(self.jobs.running()).unwrap_or(u32::MAX);
-        let busy = u64::from(running.saturating_add(self.jobs.foreign).min(slots)).saturating_mul(1_000);
         LoadPing {
             node: self.policy.name.clone(),
-            load_permille: u16::try_from(busy.checked_div(u64::from(slots)).unwrap_or(1_000))
-                .unwrap_or(1_000),
-            running,
-            queued: u32::try_from(self.jobs.queued()).unwrap_or(u32::MAX),
+            load_permille: level.permille,
+            running: u32::try_from(self.jobs.running()).unwrap_or(u32::MAX),
+            queued: level.queued,
             slots,
             wait_ms: self.jobs.wait_ms(&self.pace, slots, now),
         }

@@ -4,6 +4,7 @@
 //! actions into the world. What a runner looks like on the wire is known under `runners` alone.
 
 pub mod config;
+mod listened_keys;
 pub mod metrics;
 pub mod node_board;
 pub mod node_journal;

@@ -13,12 +13,13 @@ use std::time::Duration;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{Dispatch, JobId, JobOpen, Message, Receipt, SessionFrame, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{Filter, RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock};
+use fedai_relay_bridge::{RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::config::NodeConfig;
+use super::listened_keys::ListenedKeys;
 use super::metrics::NodeMetrics;
 use super::node_board::NodeBoard;
 use super::receipt_desk::{Filed, Paper};
@@ -42,7 +43,11 @@ pub(super) struct NodeLoop {
     subscription: Subscription,
     sessions: SessionKeys,
     inboxes: InboxKeys,
-    listening_changed: bool,
+    listened: ListenedKeys,
+    /// A key came: relays are told at once.
+    has_new_key: bool,
+    /// A key went: relays are told with the next beat.
+    has_old_key: bool,
     jobs: BTreeMap<JobId, CancellationToken>,
     unwrapping: Arc<Semaphore>,
     todo: VecDeque<Input>,
@@ -90,7 +95,9 @@ impl NodeLoop {
             papers,
             sessions: SessionKeys::default(),
             inboxes: InboxKeys::default(),
-            listening_changed: false,
+            listened: ListenedKeys::default(),
+            has_new_key: false,
+            has_old_key: false,
             jobs: BTreeMap::new(),
             unwrapping: Arc::new(Semaphore::new(UNWRAPS_MAX)),
             todo: VecDeque::new(),
@@ -186,9 +193,18 @@ impl NodeLoop {
                 self.perform(action);
             }
         }
-        if self.listening_changed {
-            self.listening_changed = false;
-            self.subscription.update(self.filters());
+        if self.has_new_key {
+            self.listen_again();
+        }
+    }
+
+    /// Asks relays for the keys there are now, when these are others than before.
+    fn listen_again(&mut self) {
+        (self.has_new_key, self.has_old_key) = (false, false);
+        let keys = ListenedKeys::choose(&self.inboxes, &self.sessions);
+        if keys != self.listened {
+            self.subscription.update(keys.filters());
+            self.listened = keys;
         }
     }
 
@@ -213,7 +229,7 @@ impl NodeLoop {
                 if self.sessions.open(job, client, relays).is_err() {
                     tracing::debug!(%job, "the client's session key is not a key");
                 }
-                self.listening_changed = true;
+                self.has_new_key = true;
             }
             Action::Send { job, frame } => self.send(job, *frame),
             Action::StartRunner { job, work } => {
@@ -242,12 +258,12 @@ impl NodeLoop {
             }
             Action::MakeInbox { valid_until } => {
                 let key = self.inboxes.make(valid_until);
-                self.listening_changed = true;
+                self.has_new_key = true;
                 self.todo.push_back(Input::InboxReady { key, valid_until });
             }
             Action::CloseSession { job } => {
                 self.sessions.close(&job);
-                self.listening_changed = true;
+                self.has_old_key = true;
             }
             Action::Exit => self.exiting = true,
         }
@@ -264,6 +280,9 @@ impl NodeLoop {
         if let FrameBody::Error(failure) = &frame.body {
             self.metrics.refused(failure.refusal.code);
             tracing::info!(%job, code = %failure.refusal.code, "job refused or failed");
+        }
+        if frame.body.is_terminal() {
+            self.sessions.finish(&job);
         }
         let Some(session) = self.sessions.get(&job) else { return };
         let event = match session.seal(frame, &self.identity, wall_clock::now_seconds()) {
@@ -344,8 +363,9 @@ impl NodeLoop {
             tracing::info!(?command, "command");
             self.feed(Input::Operator(command));
         }
-        if self.inboxes.erase_old(wall_clock::now_seconds()) {
-            self.subscription.update(self.filters());
+        self.has_old_key |= self.inboxes.erase_old(wall_clock::now_seconds());
+        if self.has_old_key {
+            self.listen_again();
         }
         if self.board.is_write_due() {
             self.write_board();
@@ -357,22 +377,10 @@ impl NodeLoop {
         let alive_at = self.signs.alive_at.load(Ordering::Relaxed);
         self.board.write(&self.core, &self.metrics, relays, alive_at);
     }
-
-    /// One filter for each kind, all keys in it.
-    fn filters(&self) -> Vec<Filter> {
-        let mut filters = vec![filters::of_kinds_to(&[EPHEMERAL_GIFT_WRAP], self.inboxes.listening())];
-        let sessions: Vec<_> = self.sessions.listening().take(LISTENED_KEYS_MAX).collect();
-        if !sessions.is_empty() {
-            filters.push(filters::of_kinds_to(&[SESSION_FRAME], sessions));
-        }
-        filters
-    }
 }
 
 /// Job opens unwrapped at once: about a second of one core.
 const UNWRAPS_MAX: usize = 512;
-/// Keys in one filter: a REQ of this many is 35 KB, within the limits of strict relays.
-const LISTENED_KEYS_MAX: usize = 512;
 /// Relays that carry one job's frames: a second one for when the first dies.
 const RELAYS_PER_JOB: usize = 2;
 const BEAT: Duration = Duration::from_secs(1);

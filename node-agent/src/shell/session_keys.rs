@@ -4,6 +4,7 @@
 //! when it is
 //! dropped it is erased, and what was sealed to it stays closed for ever, also to us.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use fedai_protocol::sealed_session::{Conversation, SealError};
@@ -16,6 +17,9 @@ pub(super) struct SessionSecrets {
     ours: SigningKey,
     client: PublicKey,
     conversation: Conversation,
+    is_finished: bool,
+    /// Counts up over the openings and finishes of all sessions.
+    since: u64,
     /// Relays of the client, most preferred first.
     pub(super) relays: Vec<String>,
 }
@@ -25,6 +29,7 @@ pub(super) struct SessionSecrets {
 pub(super) struct SessionKeys {
     sessions: BTreeMap<JobId, SessionSecrets>,
     by_key: BTreeMap<PublicKey, JobId>,
+    turn: u64,
 }
 
 impl SessionKeys {
@@ -39,8 +44,18 @@ impl SessionKeys {
         let conversation = Conversation::derive(&ours, &client)?;
         self.close(&job);
         self.by_key.insert(ours.public_key(), job);
-        self.sessions.insert(job, SessionSecrets { ours, client, conversation, relays });
+        let since = self.next_turn();
+        let session = SessionSecrets { ours, client, conversation, is_finished: false, since, relays };
+        self.sessions.insert(job, session);
         Ok(())
+    }
+
+    /// The last frame of a session was sent: it is only kept for a client that asks for frames again.
+    pub(super) fn finish(&mut self, job: &JobId) {
+        let since = self.next_turn();
+        if let Some(session) = self.sessions.get_mut(job).filter(|session| !session.is_finished) {
+            (session.is_finished, session.since) = (true, since);
+        }
     }
 
     /// Erases the key of a session.
@@ -50,9 +65,11 @@ impl SessionKeys {
         }
     }
 
-    /// Keys that frames may come to.
-    pub(super) fn listening(&self) -> impl Iterator<Item = PublicKey> {
-        self.by_key.keys().copied()
+    /// Keys that frames may come to: of open sessions first, the newest before older ones.
+    pub(super) fn listening(&self) -> Vec<PublicKey> {
+        let mut sessions: Vec<_> = self.sessions.values().collect();
+        sessions.sort_unstable_by_key(|session| (session.is_finished, Reverse(session.since)));
+        sessions.into_iter().map(SessionSecrets::public_key).collect()
     }
 
     /// A session.
@@ -71,9 +88,19 @@ impl SessionKeys {
         let frame = SessionFrame::open(event, &session.conversation, *job, Direction::ToNode)?;
         Ok((*job, frame))
     }
+
+    const fn next_turn(&mut self) -> u64 {
+        self.turn = self.turn.saturating_add(1);
+        self.turn
+    }
 }
 
 impl SessionSecrets {
+    /// The public half of our key.
+    pub(super) fn public_key(&self) -> PublicKey {
+        self.ours.public_key()
+    }
+
     /// Seals a frame to the client. An `accept` gets the identity's signature here.
     pub(super) fn seal(
         &self,

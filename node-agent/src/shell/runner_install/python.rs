@@ -25,13 +25,9 @@ impl Python {
     pub(super) async fn find(installer: &Installer) -> Result<Self, InstallError> {
         let mut too_old = None;
         for name in &installer.pythons {
-            let probe = Command::new(name)
-                .args(["-c", PROBE])
-                .arg(&installer.root)
-                .stdin(Stdio::null())
-                .kill_on_drop(true)
-                .output();
-            let Ok(Output { status, stdout, .. }) = probe.await else {
+            let mut probe = Command::new(name);
+            probe.args(["-c", PROBE]).arg(&installer.root).stdin(Stdio::null()).kill_on_drop(true);
+            let Ok(Output { status, stdout, .. }) = output_when_written(&mut probe).await else {
                 continue;
             };
             let text = String::from_utf8_lossy(&stdout).into_owned();
@@ -59,7 +55,8 @@ impl Python {
     pub(super) async fn with_pip(&self, work: &Path) -> Result<PathBuf, InstallError> {
         let has_pip = |program: PathBuf| async move {
             let mut command = Command::new(&program);
-            let asked = command.args(["-m", "pip", "--version"]).stdin(Stdio::null()).output().await;
+            command.args(["-m", "pip", "--version"]).stdin(Stdio::null());
+            let asked = output_when_written(&mut command).await;
             asked.is_ok_and(|o| o.status.success()).then_some(program)
         };
         if let Some(program) = has_pip(self.program.clone()).await {
@@ -113,6 +110,21 @@ impl Python {
             Err(error) => Err(InstallError::Io { path: self.program.clone(), error }),
         }
     }
+}
+
+/// Runs a program to its end. One that was put there just now may still be open for writing in some process, and
+/// then it cannot be started for a moment.
+async fn output_when_written(command: &mut Command) -> std::io::Result<Output> {
+    let mut ticks = interval(BETWEEN_STARTS);
+    for _ in 0..STARTS_MAX {
+        match command.output().await {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                ticks.tick().await;
+            }
+            outcome => return outcome,
+        }
+    }
+    command.output().await
 }
 
 /// Downloads one pinned wheel into a directory with pip, telling how far it is.
@@ -212,10 +224,30 @@ const NETWORK_WORDS: [&str; 7] = [
 ];
 const BETWEEN_MEASUREMENTS: Duration = Duration::from_millis(250);
 const PIP_WORDS_MAX: usize = 200;
+/// Two seconds of starts in all: a writer is gone within milliseconds.
+const STARTS_MAX: u32 = 40;
+const BETWEEN_STARTS: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_program_that_is_still_being_written_is_started_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("python");
+        std::fs::write(&path, "#!/bin/sh\necho here\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let writer = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let refused = Command::new(&path).output().await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ExecutableFileBusy);
+        let mut command = Command::new(&path);
+        // The first start comes before the writer ends.
+        let (output, ()) = tokio::join!(output_when_written(&mut command), async { drop(writer) });
+        assert_eq!(output.unwrap().stdout, b"here\n");
+    }
 
     #[test]
     fn pip_complaints_become_codes() {

@@ -131,5 +131,6 @@ fn usual_name(port: u16) -> String {
     usual.map_or_else(String::new, |(_, name)| format!(" (usually {name})"))
 }
 
-/// Time for each question to one port; a runner on this machine answers in a few milliseconds.
-pub const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for each question to one port. A runner on this machine answers in a few milliseconds, one on a machine
+/// that is all busy with a model takes longer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -127,8 +127,9 @@ impl Watcher {
             ticks.tick().await;
             if self.runner.health().await.is_ok() {
                 match self.canary().await {
-                    // Some servers say they are healthy before the model is there.
-                    Err(RunnerError::Loading | RunnerError::Unreachable) => {}
+                    // Some servers say they are healthy before the model is there, and a first token can take
+                    // longer than any later one: until it came, only the whole time to start counts.
+                    Err(RunnerError::Loading | RunnerError::Unreachable | RunnerError::Stalled { .. }) => {}
                     outcome => return outcome,
                 }
             }
