@@ -15,6 +15,12 @@ use super::job_spec::JourneyTiming;
 
 /// Frames between two acknowledgements.
 const FRAMES_PER_ACK: u64 = 64;
+/// Shortest time without progress that a node may take after its `accept`, in milliseconds: a long prefill is fine.
+const STALL_MS_MIN: u64 = 60_000;
+/// Times that a large request is sent again in all: relays lose pieces, but no node needs megabytes for ever.
+const UPLOAD_REPEATS_MAX: u64 = 8;
+/// A node that took the job and does not bring it to its end.
+const INTERRUPTED: RefusalCode = RefusalCode::RunnerInterrupted;
 
 /// What the shell made of "open this job".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +74,11 @@ pub struct Attempt {
     begun_at: UnixMicros,
     first_output_at: Option<UnixMicros>,
     check_at: UnixMicros,
+    progress_at: UnixMicros,
+    stall_ms: u64,
+    stall_cap_ms: u64,
+    uploaded_from: u64,
+    uploaded_again: u64,
 }
 
 impl Attempt {
@@ -87,7 +98,19 @@ impl Attempt {
             begun_at: now,
             first_output_at: None,
             check_at: now.plus_millis(timing.accept_wait_ms),
+            progress_at: now,
+            stall_ms: STALL_MS_MIN,
+            stall_cap_ms: u64::MAX,
+            uploaded_from: 0,
+            uploaded_again: 0,
         }
+    }
+
+    /// Caps the time without progress: somebody else could still do the job.
+    #[must_use]
+    pub const fn stalled_after(mut self, cap_ms: u64) -> Self {
+        self.stall_cap_ms = cap_ms;
+        self
     }
 
     /// The node.
@@ -114,6 +137,12 @@ impl Attempt {
         self.state
     }
 
+    /// True when the node answered the open, with a yes or a no.
+    #[must_use]
+    pub const fn has_answered(&self) -> bool {
+        self.order.next() > 0
+    }
+
     /// From the open to the first output.
     #[must_use]
     pub fn ttft_ms(&self) -> Option<u64> {
@@ -129,7 +158,14 @@ impl Attempt {
     /// When to call [`Attempt::tick`] if nothing happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMicros> {
-        (!self.state.is_terminal()).then_some(self.check_at)
+        let stall_at = self.stall_at().map_or(self.check_at, |at| at.min(self.check_at));
+        (!self.state.is_terminal()).then_some(stall_at)
+    }
+
+    /// When a node that took the job has made no progress for too long. Pings alone are none.
+    fn stall_at(&self) -> Option<UnixMicros> {
+        matches!(self.state, JobState::Accepted | JobState::Streaming)
+            .then(|| self.progress_at.plus_millis(self.stall_ms.min(self.stall_cap_ms)))
     }
 
     /// The job was opened.
@@ -143,21 +179,26 @@ impl Attempt {
             return;
         }
         self.probes = 0;
+        let (had_gap, before) = (self.order.has_gap(), self.order.next());
         if frame.body.is_numbered() {
-            let before = self.order.next();
             for body in self.order.push(frame.s, frame.body) {
                 self.take(now, body, out);
             }
             if self.order.next() > before {
                 self.gap_asks = 0;
+                self.progress_at = now;
             }
             self.acknowledge(before, out);
         } else {
             self.order.heard_of(frame.s);
-            self.answer(frame.body, out);
+            self.answer(now, frame.body, out);
         }
-        let wait = if self.order.has_gap() { self.timing.gap_wait_ms } else { self.timing.idle_ms };
-        self.check_at = now.plus_millis(wait);
+        if !self.order.has_gap() {
+            self.check_at = now.plus_millis(self.timing.idle_ms);
+        } else if !had_gap || self.order.next() > before {
+            self.check_at = now.plus_millis(self.timing.gap_wait_ms);
+        }
+        // Else the hole is an old one: frames that keep coming must not put off asking for it.
     }
 
     /// A relay came or went: what was on its way may be lost, so ask at once.
@@ -174,12 +215,15 @@ impl Attempt {
 
     /// Time has passed.
     pub fn tick(&mut self, now: UnixMicros, out: &mut Vec<AttemptEvent>) {
+        if self.stall_at().is_some_and(|at| now >= at) {
+            return self.lose(RefusalCode::Stalled, "the node took the job and made no progress", out);
+        }
         if self.state.is_terminal() || now < self.check_at {
             return;
         }
         if self.state == JobState::Opened {
             if self.opens >= self.timing.opens_max {
-                return self.lose("the node did not answer the job open", out);
+                return self.lose(RefusalCode::RunnerFailed, "the node did not answer the job open", out);
             }
             self.opens = self.opens.saturating_add(1);
             self.check_at = now.plus_millis(self.timing.accept_wait_ms);
@@ -187,7 +231,7 @@ impl Attempt {
         }
         if self.order.has_gap() && self.probes == 0 {
             if self.gap_asks >= self.timing.gap_asks_max {
-                return self.lose("part of the node's answer never arrived", out);
+                return self.lose(INTERRUPTED, "part of the node's answer never arrived", out);
             }
             self.gap_asks = self.gap_asks.saturating_add(1);
             self.check_at = now.plus_millis(self.timing.gap_wait_ms);
@@ -196,7 +240,7 @@ impl Attempt {
             return self.send(FrameBody::Resume { from: self.order.next() }, out);
         }
         if self.probes >= self.timing.probes_max {
-            return self.lose("the node stopped answering", out);
+            return self.lose(INTERRUPTED, "the node stopped answering", out);
         }
         self.probes = self.probes.saturating_add(1);
         self.check_at = now.plus_millis(self.timing.probe_wait_ms);
@@ -225,13 +269,18 @@ impl Attempt {
         };
         let Ok(state) = self.state.after(step) else {
             if !self.state.is_terminal() {
-                self.lose("the node sent frames that make no sense", out);
+                self.lose(self.fault(), "the node sent frames that make no sense", out);
             }
             return;
         };
+        if step == JobStep::Finish && !self.output.is_whole() {
+            return self.lose(INTERRUPTED, "the node's output ends in the middle of a line", out);
+        }
         self.state = state;
         match body {
-            FrameBody::Accept(_) => {
+            FrameBody::Accept(accept) => {
+                let patience = self.node.expected_ttft_ms.saturating_mul(10).saturating_add(accept.queue_ms);
+                self.stall_ms = patience.max(STALL_MS_MIN);
                 out.push(AttemptEvent::Accepted);
                 self.upload_from(0, out);
             }
@@ -252,7 +301,7 @@ impl Attempt {
                     out.push(AttemptEvent::Lines(lines));
                 }
             }
-            Err(_) => self.lose("the node's output is malformed or endless", out),
+            Err(_) => self.lose(INTERRUPTED, "the node's output is malformed or endless", out),
         }
     }
 
@@ -264,10 +313,21 @@ impl Attempt {
     }
 
     /// An unnumbered frame.
-    fn answer(&self, body: FrameBody, out: &mut Vec<AttemptEvent>) {
+    fn answer(&mut self, now: UnixMicros, body: FrameBody, out: &mut Vec<AttemptEvent>) {
         match body {
             FrameBody::Ping => self.send(FrameBody::Pong, out),
-            FrameBody::Resume { from } => self.upload_from(from, out),
+            FrameBody::Resume { from } => {
+                let pieces = self.opened.as_ref().map_or(0, |opened| opened.upload.len() as u64);
+                if from > self.uploaded_from && from <= pieces {
+                    self.uploaded_from = from;
+                    self.progress_at = now;
+                }
+                if self.uploaded_again < pieces.saturating_mul(UPLOAD_REPEATS_MAX) {
+                    let again = pieces.saturating_sub(from);
+                    self.uploaded_again = self.uploaded_again.saturating_add(again);
+                    self.upload_from(from, out);
+                }
+            }
             _ => {}
         }
     }
@@ -291,12 +351,23 @@ impl Attempt {
         out.push(AttemptEvent::Send { s, body });
     }
 
-    fn lose(&mut self, what: &str, out: &mut Vec<AttemptEvent>) {
-        let code = match self.state {
-            JobState::Opened => RefusalCode::RunnerFailed,
-            _ => RefusalCode::RunnerInterrupted,
-        };
+    /// Gives the node up. One that took the job is told, so that it does not work for nobody.
+    fn lose(&mut self, code: RefusalCode, what: &str, out: &mut Vec<AttemptEvent>) {
+        if self.state != JobState::Opened {
+            self.send(FrameBody::Cancel, out);
+        }
         self.state = JobState::Failed;
         out.push(AttemptEvent::Lost(Refusal::new(code, what)));
     }
+
+    const fn fault(&self) -> RefusalCode {
+        match self.state {
+            JobState::Opened => RefusalCode::RunnerFailed,
+            _ => INTERRUPTED,
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;

@@ -33,6 +33,12 @@ pub struct Failover {
     is_final: bool,
 }
 
+/// True when the same party may well say yes a little later.
+#[must_use]
+pub const fn is_retryable(refusal: &Refusal) -> bool {
+    matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited) || refusal.retry_after_ms.is_some()
+}
+
 impl Failover {
     /// Nodes that are not asked again in this job.
     pub fn avoided(&self) -> impl Iterator<Item = PublicKey> + '_ {
@@ -64,13 +70,17 @@ impl Failover {
 
     /// A router said no; true codes of load are worth a later try.
     pub fn router_refused(&mut self, refusal: &Refusal) {
-        if matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited)
-            || refusal.retry_after_ms.is_some()
-        {
+        if is_retryable(refusal) {
             self.retry_after_ms = Some(refusal.retry_after_ms.unwrap_or(500));
         } else {
             self.is_final = true;
         }
+    }
+
+    /// Rounds of quotes so far.
+    #[must_use]
+    pub const fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     /// What to do now.

@@ -68,9 +68,9 @@ impl Settlement {
 pub struct Answer {
     /// Visible text.
     pub text: String,
-    /// Why the model stopped.
+    /// Why the model stopped, as the output says.
     pub finish_reason: String,
-    /// What the node counted.
+    /// What a true receipt says, or what the node claims when its receipt is disputed.
     pub usage: Usage,
     /// The ticket, for the next job.
     pub ticket: Ticket,

@@ -5,15 +5,18 @@
 //! ending it gives no actions any more.
 
 use fedai_protocol::job_state::JobStep;
+use fedai_protocol::limits::REQUEST_BYTES_MAX;
 use fedai_protocol::message::Received;
-use fedai_protocol::output_stream::OutputLine;
+use fedai_protocol::output_stream::{OutputLine, delivered_bytes};
 use fedai_protocol::receipt::Outcome;
 use fedai_protocol::session_frame::{Failure, Final};
-use fedai_protocol::{PublicKey, QuoteReply, Refusal, RefusalCode, UnixMicros, VerifiedEvent};
+use fedai_protocol::{
+    PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros, Usage, VerifiedEvent,
+};
 
 use super::attempt::{Attempt, AttemptEvent};
 use super::delivery::OutputDelivery;
-use super::failover::{Failover, NextStep};
+use super::failover::{Failover, NextStep, is_retryable};
 use super::job_ending::{Answer, AttemptNote, JobFailure, Settlement};
 use super::job_spec::{JobSpec, JourneyTiming, OnBreak};
 use super::journey_step::{JourneyAction, JourneyInput};
@@ -21,6 +24,9 @@ use super::quote_check::Ticket;
 use super::quote_round::QuoteRound;
 use super::receipt_check::{KnownJob, check_receipt};
 use super::spending::Spending;
+
+/// Routers asked in one round.
+const ROUTERS_ASKED_MAX: usize = 3;
 
 /// One job's life.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub struct Journey {
     delivery: OutputDelivery,
     round: Option<QuoteRound>,
     ticket: Option<Ticket>,
+    is_held: bool,
     attempt: Option<Attempt>,
     number: u32,
     notes: Vec<AttemptNote>,
@@ -66,6 +73,7 @@ impl Journey {
             spending,
             delivery,
             round: None,
+            is_held: ticket.is_some(),
             ticket,
             attempt: None,
             number: 0,
@@ -105,6 +113,10 @@ impl Journey {
             return self.stop(JobStep::Expire, RefusalCode::Timeout, "the job's time is up", out);
         }
         match input {
+            JourneyInput::Start if self.spec.request.len() > REQUEST_BYTES_MAX => {
+                let text = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
+                self.stop(JobStep::Cancel, RefusalCode::TooLarge, &text, out);
+            }
             JourneyInput::Start => self.proceed(now, out),
             JourneyInput::Asked(question) => self.round.iter_mut().for_each(|round| round.asked(question)),
             JourneyInput::Reply(reply) => self.on_reply(now, &reply, out),
@@ -113,6 +125,10 @@ impl Journey {
                     current.opened(with);
                 }
             }
+            JourneyInput::NotOpened { attempt } if attempt == self.number => {
+                self.leave(now, Refusal::new(RefusalCode::Internal, "the job could not be sealed"), out);
+            }
+            JourneyInput::NotOpened { .. } => {}
             JourneyInput::Frame { attempt, frame } => {
                 self.drive(now, attempt, out, |current, events| current.frame(now, frame, events));
             }
@@ -159,17 +175,24 @@ impl Journey {
     }
 
     fn ask(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
+        let asked_before = self.routers_asked();
         self.failover.count_round();
         self.stage = Stage::Quoting;
         self.ticket = None;
-        self.round = Some(QuoteRound::new(now, self.spec.routers.len()));
+        self.is_held = false;
         let avoided: Vec<PublicKey> = self.failover.avoided().collect();
-        let requests = self
-            .spec
-            .routers
-            .iter()
-            .map(|router| self.spec.quote_request(*router, avoided.iter().copied(), now));
-        out.push(JourneyAction::Ask(requests.collect()));
+        let routers = self.spec.routers.iter().cycle().skip(asked_before);
+        let requests: Vec<QuoteRequest> = routers
+            .take(self.spec.routers.len().min(ROUTERS_ASKED_MAX))
+            .map(|router| self.spec.quote_request(*router, avoided.iter().copied(), now))
+            .collect();
+        self.round = Some(QuoteRound::new(now, requests.len()));
+        out.push(JourneyAction::Ask(requests));
+    }
+
+    /// Places in the list of routers that earlier rounds have used up; each round goes on where the last one ended.
+    const fn routers_asked(&self) -> usize {
+        (self.failover.rounds() as usize).saturating_mul(ROUTERS_ASKED_MAX)
     }
 
     fn on_reply(&mut self, now: UnixMicros, reply: &Received<QuoteReply>, out: &mut Vec<JourneyAction>) {
@@ -185,14 +208,21 @@ impl Journey {
         let Some(round) = self.round.take_if(|round| now >= round.poll_timeout(&self.timing)) else { return };
         self.quoted_ms = now.millis_since(self.begun_at);
         let result = round.conclude(self.spec.mode);
-        if let Some(what) = result.dishonest {
-            self.dishonest = Some(what);
+        if result.best.is_some() || result.refusal.is_some() {
+            self.dishonest = result.dishonest;
         }
         self.ticket = result.best;
         if self.ticket.is_none() {
             match result.refusal {
                 Some(refusal) => {
-                    self.failover.router_refused(&refusal);
+                    // As long as there are routers that were not asked, none of the others has the last word.
+                    if self.routers_asked() >= self.spec.routers.len() {
+                        self.failover.router_refused(&refusal);
+                    }
+                    // The last word of routers counts, unless it was load or a node has spoken already.
+                    if self.notes.is_empty() && !self.refusal.as_ref().is_some_and(is_retryable) {
+                        self.refusal = None;
+                    }
                     self.refusal.get_or_insert(refusal);
                 }
                 None if self.refusal.is_none() => {
@@ -217,7 +247,11 @@ impl Journey {
         self.stage = Stage::Attempting;
         self.delivery.next_attempt();
         self.notes.push(AttemptNote::new(node.node, ticket.router));
-        self.attempt = Some(Attempt::new(node.clone(), self.timing, now));
+        let mut attempt = Attempt::new(node.clone(), self.timing, now);
+        if ticket.nodes.len() > index.saturating_add(1) {
+            attempt = attempt.stalled_after(self.spec.deadline.millis_since(now) / 2);
+        }
+        self.attempt = Some(attempt);
         let attempt = self.number;
         out.push(JourneyAction::Open { attempt, node: Box::new(node), ticket: Box::new(ticket) });
     }
@@ -251,12 +285,12 @@ impl Journey {
     }
 
     fn deliver(&mut self, now: UnixMicros, lines: Vec<OutputLine>, out: &mut Vec<JourneyAction>) {
+        if lines.iter().any(|line| delivered_bytes(&line.choice) > 0) {
+            self.first_output_at.get_or_insert(now);
+        }
         match self.delivery.push(lines) {
             Ok(fresh) if fresh.is_empty() => {}
-            Ok(fresh) => {
-                self.first_output_at.get_or_insert(now);
-                out.push(JourneyAction::Deliver(fresh));
-            }
+            Ok(fresh) => out.push(JourneyAction::Deliver(fresh)),
             Err(diverged) => self.on_diverged(&diverged.to_string(), out),
         }
     }
@@ -294,13 +328,15 @@ impl Journey {
         if !rest.is_empty() {
             out.push(JourneyAction::Deliver(rest));
         }
+        let seen =
+            self.attempt.as_ref().and_then(|attempt| attempt.output().finish_reason().map(str::to_owned));
         let settled = self.settle(now, &last.receipt, Outcome::Complete, Some(&last.output_sha256), out);
-        let (Some(settlement), Some(ticket)) = (settled, self.ticket.take()) else { return };
+        let (Some((settlement, usage)), Some(ticket)) = (settled, self.ticket.take()) else { return };
         self.note("complete");
         let answer = Answer {
             text: self.delivery.text().to_owned(),
-            finish_reason: last.finish_reason,
-            usage: last.usage,
+            finish_reason: seen.unwrap_or(last.finish_reason),
+            usage: usage.unwrap_or(last.usage),
             ticket,
             settlement,
             attempts: core::mem::take(&mut self.notes),
@@ -314,7 +350,7 @@ impl Journey {
         self.attempt = None;
     }
 
-    /// Checks a receipt and books what it charges; gives what was made of it.
+    /// Checks a receipt and books what it charges; gives what was made of it, and the usage of a true one.
     fn settle(
         &mut self,
         now: UnixMicros,
@@ -322,7 +358,7 @@ impl Journey {
         outcome: Outcome,
         claimed_sha256: Option<&str>,
         out: &mut Vec<JourneyAction>,
-    ) -> Option<Settlement> {
+    ) -> Option<(Settlement, Option<Usage>)> {
         let (attempt, ticket) = (self.attempt.as_ref()?, self.ticket.as_ref()?);
         let opened = attempt.opened_with()?;
         let request_hash = fedai_protocol::job_open::request_hash(self.spec.request.as_bytes());
@@ -342,7 +378,7 @@ impl Journey {
             claimed_sha256,
         };
         let checked = check_receipt(receipt, &known);
-        let number = self.number;
+        let (number, usage) = (self.number, checked.as_ref().ok().map(|receipt| receipt.usage));
         match &checked {
             Ok(true_receipt) => drop(self.spending.settle(number, true_receipt.amount)),
             Err(_) => self.spending.release(number),
@@ -358,7 +394,7 @@ impl Journey {
             observed_total_ms: attempt.total_ms(now),
         };
         out.push(JourneyAction::Settle(Box::new(settlement.clone())));
-        Some(settlement)
+        Some((settlement, usage))
     }
 
     fn on_broken(&mut self, now: UnixMicros, failure: Failure, out: &mut Vec<JourneyAction>) {
@@ -374,7 +410,12 @@ impl Journey {
         self.note(&refusal.code.as_str());
         self.spending.release(self.number);
         out.push(JourneyAction::Close { attempt: self.number });
-        self.failover.node_failed(attempt.node().node, &refusal);
+        if self.is_held && !attempt.has_answered() {
+            // The keys that it names may be from before a restart of the node: that is the ticket's fault, so ask anew.
+            self.ticket = None;
+        } else {
+            self.failover.node_failed(attempt.node().node, &refusal);
+        }
         self.refusal = Some(refusal);
         if self.delivery.has_shown() {
             match self.spec.on_break {

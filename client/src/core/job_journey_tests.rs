@@ -10,9 +10,12 @@ use proptest::prelude::*;
 
 use super::super::attempt::OpenedWith;
 use super::super::fixture_tests::{Market, line, micros};
-use super::super::job_spec::DeliveryMode;
+use super::super::job_spec::{DeliveryMode, RouterTarget};
 use super::super::receipt_check::ReceiptDispute;
 use super::*;
+
+#[path = "job_journey_recovery_tests.rs"]
+mod recovery;
 
 /// What the next question is answered with.
 enum Script {
@@ -38,10 +41,19 @@ struct Play {
 
 impl Play {
     fn new(nodes: usize, scripts: Vec<Script>, bend: impl FnOnce(&mut JobSpec)) -> Self {
+        Self::with_ticket(nodes, scripts, bend, None)
+    }
+
+    fn with_ticket(
+        nodes: usize,
+        scripts: Vec<Script>,
+        bend: impl FnOnce(&mut JobSpec),
+        ticket: Option<Ticket>,
+    ) -> Self {
         let market = Market::new(nodes);
         let mut spec = market.spec();
         bend(&mut spec);
-        let journey = Journey::new(spec, JourneyTiming::default(), None, micros(0));
+        let journey = Journey::new(spec, JourneyTiming::default(), ticket, micros(0));
         let mut play = Self {
             market,
             journey,
@@ -128,16 +140,20 @@ impl Play {
     /// The honest end of an attempt that sent these pieces.
     fn final_body(&mut self, attempt: u32, pieces: &[&str]) -> FrameBody {
         let stream: String = pieces.iter().map(|piece| line(piece)).collect();
+        self.final_of_stream(attempt, &stream)
+    }
+
+    fn final_of_stream(&mut self, attempt: u32, stream: &str) -> FrameBody {
         let (node, ticket, with) = self.opened[&attempt].clone();
         let index = self.market.nodes.iter().position(|key| key.public_key() == node.node).unwrap();
         let quoted = ticket.nodes.iter().position(|quoted| quoted.node == node.node).unwrap();
         let offer = self.market.quoted(index).offer;
-        let mut receipt = self.market.receipt(index, &offer, &ticket.dispatch_event, &with, &stream);
+        let mut receipt = self.market.receipt(index, &offer, &ticket.dispatch_event, &with, stream);
         receipt.offer = ticket.nodes[quoted].offer.id;
         let key = self.market.nodes[index].clone();
         let event = self.market.sign(&key, &receipt);
         let mut counter = fedai_protocol::output_stream::OutputCounter::default();
-        counter.push(&stream).unwrap();
+        counter.push(stream).unwrap();
         FrameBody::Final(Box::new(Final {
             usage: receipt.usage,
             finish_reason: "stop".into(),

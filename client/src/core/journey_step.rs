@@ -26,6 +26,11 @@ pub enum JourneyInput {
         /// With what.
         with: OpenedWith,
     },
+    /// A job could not be opened: nothing was sent.
+    NotOpened {
+        /// Which attempt.
+        attempt: u32,
+    },
     /// A frame of the node in that attempt.
     Frame {
         /// Which attempt.

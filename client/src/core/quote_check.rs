@@ -11,6 +11,10 @@ use fedai_protocol::{
 
 use super::job_spec::JobSpec;
 
+/// Largest dispatch, as JSON: one with all its fallbacks takes two kilobytes, and it must fit the job open beside an
+/// inline request.
+const DISPATCH_BYTES_MAX: usize = 6 * 1_024;
+
 /// A quote that holds, with its dispatch.
 #[derive(Clone, Debug)]
 pub struct Ticket {
@@ -112,7 +116,12 @@ impl QuoteProblem {
     pub const fn is_dishonest(&self) -> bool {
         !matches!(
             self,
-            Self::Refused(_) | Self::NotForUs | Self::Expired | Self::Price { .. } | Self::Payment(_)
+            Self::Refused(_)
+                | Self::NotForUs
+                | Self::Expired
+                | Self::Nodes(QuoteCheckError::Expired)
+                | Self::Price { .. }
+                | Self::Payment(_)
         )
     }
 }
@@ -185,6 +194,9 @@ fn check_dispatch(
     nodes: &[CheckedNode],
     now: UnixSeconds,
 ) -> Result<Dispatch, QuoteProblem> {
+    if event.to_json().len() > DISPATCH_BYTES_MAX {
+        return Err(QuoteProblem::Dispatch("too large for a job open"));
+    }
     let parsed = Dispatch::parse(event).map_err(|_: ParseError| QuoteProblem::NoDispatch)?;
     let Received { message: dispatch, author, .. } = parsed;
     let wrong = |what| Err(QuoteProblem::Dispatch(what));

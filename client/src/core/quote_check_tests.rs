@@ -131,6 +131,22 @@ fn a_dispatch_that_says_something_else_is_refused() {
 }
 
 #[test]
+fn a_dispatch_that_would_not_fit_a_job_open_is_refused() {
+    let padded_to = |bytes: usize| {
+        verdict(|market, _, quote| {
+            let dispatch = Dispatch::parse(quote.dispatch.as_ref().unwrap()).unwrap().message;
+            let mut draft = dispatch.draft(&market.router.public_key(), NOW).unwrap();
+            let size = quote.dispatch.as_ref().unwrap().to_json().len();
+            draft.content.push_str(&" ".repeat(bytes - size));
+            quote.dispatch = Some(market.router.sign(draft, &mut market.entropy));
+        })
+    };
+    assert!(padded_to(DISPATCH_BYTES_MAX).is_ok());
+    let problem = padded_to(DISPATCH_BYTES_MAX + 1).unwrap_err();
+    assert_eq!(problem, QuoteProblem::Dispatch("too large for a job open"));
+}
+
+#[test]
 fn another_decision_record_than_the_one_committed_to_is_refused() {
     let record = |question: &Question| DecisionRecord {
         request: question.request,

@@ -4,6 +4,7 @@ use fedai_protocol::message::Received;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::{PublicKey, QuoteReply, Refusal, UnixMicros};
 
+use super::failover::is_retryable;
 use super::job_spec::{JobSpec, JourneyTiming};
 use super::quote_check::{Question, QuoteProblem, Ticket, check_reply};
 
@@ -17,6 +18,7 @@ pub struct QuoteRound {
     answered: Vec<PublicKey>,
     tickets: Vec<Ticket>,
     refusal: Option<Refusal>,
+    problem: Option<Refusal>,
     dishonest: Option<String>,
 }
 
@@ -25,9 +27,10 @@ pub struct QuoteRound {
 pub struct RoundResult {
     /// The best quote.
     pub best: Option<Ticket>,
-    /// A refusal, when there is no quote.
+    /// A refusal, when there is no quote: a router's own one rather than what is wrong with a quote, and one that is
+    /// worth a later try rather than a final one.
     pub refusal: Option<Refusal>,
-    /// What a dishonest router did.
+    /// What a dishonest router did, when no other router answered as it should.
     pub dishonest: Option<String>,
 }
 
@@ -43,6 +46,7 @@ impl QuoteRound {
             answered: Vec::new(),
             tickets: Vec::new(),
             refusal: None,
+            problem: None,
             dishonest: None,
         }
     }
@@ -79,7 +83,9 @@ impl QuoteRound {
                 self.tickets.push(ticket);
             }
             Err(QuoteProblem::Refused(refusal)) => {
-                self.refusal = Some(refusal);
+                if self.refusal.is_none() || is_retryable(&refusal) {
+                    self.refusal = Some(refusal);
+                }
             }
             Err(problem) => self.note_problem(&problem),
         }
@@ -95,20 +101,27 @@ impl QuoteRound {
             if mode == Mode::Cheapest { (cost, wait) } else { (wait, cost) }
         };
         let best = self.tickets.into_iter().min_by_key(|ticket| (rank(ticket), ticket.router));
-        RoundResult { best, refusal: self.refusal, dishonest: self.dishonest }
+        let is_answered = best.is_some() || self.refusal.is_some();
+        let dishonest = self.dishonest.filter(|_| !is_answered);
+        RoundResult { best, refusal: self.refusal.or(self.problem), dishonest }
     }
 
     fn note_problem(&mut self, problem: &QuoteProblem) {
         use fedai_protocol::RefusalCode as Code;
+        use fedai_protocol::quote::QuoteCheckError;
         if problem.is_dishonest() {
             self.dishonest = Some(problem.to_string());
         }
         let code = match problem {
             QuoteProblem::Price { .. } => Code::PriceCeiling,
             QuoteProblem::Payment(_) => Code::PaymentNotAccepted,
-            QuoteProblem::Expired => Code::Expired,
+            QuoteProblem::Expired | QuoteProblem::Nodes(QuoteCheckError::Expired) => Code::Expired,
             _ => Code::Malformed,
         };
-        self.refusal.get_or_insert_with(|| Refusal::new(code, problem.to_string()));
+        self.problem.get_or_insert_with(|| Refusal::new(code, problem.to_string()));
     }
 }
+
+#[cfg(test)]
+#[path = "quote_round_tests.rs"]
+mod tests;

@@ -1,14 +1,15 @@
 //! Buys answers: one connection to the relays, one data folder, any number of jobs after another.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::ROUTER_PROFILE;
-use fedai_protocol::message::body_json;
+use fedai_protocol::message::{Received, body_json};
 use fedai_protocol::output_stream::OutputLine;
-use fedai_protocol::{EventId, PublicKey, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, wall_clock};
+use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey, VerifiedEvent};
+use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
 use tokio_util::sync::CancellationToken;
 
 use super::config::RouterWish;
@@ -20,8 +21,8 @@ use crate::core::job_ending::{Answer, JobFailure};
 use crate::core::job_spec::{JobSpec, JourneyTiming};
 use crate::core::quote_check::Ticket;
 
-/// Routers asked at once when none is named.
-const ROUTERS_ASKED_MAX: usize = 3;
+/// Routers kept when none is named; a job asks a few of them at a time.
+const ROUTERS_KEPT_MAX: usize = 12;
 
 /// Takes output as it is handed on.
 pub trait OutputSink {
@@ -96,20 +97,19 @@ impl Buyer {
         &self.pool
     }
 
-    /// Routers that fit the wish, found by their profiles.
+    /// Routers that fit the wish, found by their profiles, in the order in which they are asked.
     pub async fn routers(&self, wish: RouterWish, patience: Duration) -> Vec<RouterContact> {
         if wish == RouterWish::Own {
             return Vec::new();
         }
         let view =
             NetworkView::fetch(&self.pool, &[ROUTER_PROFILE], wall_clock::now_seconds(), patience).await;
-        let contacts = view.routers.iter().map(|router| RouterContact {
-            key: router.received.author,
-            session: router.received.message.session,
-        });
+        let profiles = view.routers.into_iter().map(|router| router.received);
         match wish {
-            RouterWish::Named(key) => contacts.filter(|contact| contact.key == key).collect(),
-            _ => contacts.take(ROUTERS_ASKED_MAX).collect(),
+            RouterWish::Named(key) => {
+                in_turn(profiles.filter(|profile| profile.author == key), &mut SystemEntropy)
+            }
+            _ => in_turn(profiles, &mut SystemEntropy),
         }
     }
 
@@ -168,6 +168,30 @@ impl Buyer {
     }
 }
 
+/// One contact for each router, by its newest profile. The one that claims to know the most nodes comes first and the
+/// others by chance: keys and claims are free, so they must not decide who is ever asked.
+fn in_turn(
+    profiles: impl Iterator<Item = Received<RouterProfile>>,
+    entropy: &mut impl Entropy,
+) -> Vec<RouterContact> {
+    let mut newest = BTreeMap::<PublicKey, Received<RouterProfile>>::new();
+    for profile in profiles {
+        if newest.get(&profile.author).is_none_or(|known| known.created_at < profile.created_at) {
+            newest.insert(profile.author, profile);
+        }
+    }
+    let mut rest: Vec<_> = newest.into_values().collect();
+    let largest = rest.iter().enumerate().max_by_key(|(_, profile)| profile.message.nodes).map(|(at, _)| at);
+    let mut contacts = Vec::new();
+    let mut next = largest;
+    while let Some(at) = next.filter(|at| *at < rest.len() && contacts.len() < ROUTERS_KEPT_MAX) {
+        let profile = rest.swap_remove(at);
+        contacts.push(RouterContact { key: profile.author, session: profile.message.session });
+        next = usize::try_from(entropy.below(rest.len() as u64)).ok();
+    }
+    contacts
+}
+
 /// A message sealed for one reader: the body of `message` in place of the plain content.
 pub(crate) fn sealed_draft<M: fedai_protocol::message::Message>(
     message: &M,
@@ -175,9 +199,76 @@ pub(crate) fn sealed_draft<M: fedai_protocol::message::Message>(
     reader: &PublicKey,
     now: fedai_protocol::UnixSeconds,
 ) -> Option<fedai_protocol::message::Draft> {
-    let mut entropy = fedai_relay_bridge::SystemEntropy;
+    let mut entropy = SystemEntropy;
     let mut draft = message.draft(&author.public_key(), now).ok()?;
     let conversation = fedai_protocol::sealed_session::Conversation::derive(author, reader).ok()?;
     draft.content = conversation.seal(&body_json(message).ok()?, &mut entropy).ok()?;
     Some(draft)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use fedai_protocol::entropy::CountingEntropy;
+    use fedai_protocol::message::Message;
+    use fedai_protocol::router_profile::RouterFee;
+    use fedai_protocol::{Msat, UnixSeconds};
+
+    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+    fn profile(key: &SigningKey, nodes: u32, age: u64) -> Received<RouterProfile> {
+        let mut entropy = CountingEntropy(age);
+        let profile = RouterProfile {
+            name: format!("router-{age}"),
+            fee: RouterFee { flat: Msat::ZERO, ppm: 0 },
+            session: SigningKey::generate(&mut entropy).public_key(),
+            relays: vec!["ws://127.0.0.1:7447".into()],
+            expires_at: NOW.plus(900),
+            nodes,
+            models: Vec::new(),
+            peers: Vec::new(),
+            software: String::new(),
+        };
+        let draft = profile.draft(&key.public_key(), UnixSeconds(NOW.0 - age)).unwrap();
+        RouterProfile::parse(&key.sign(draft, &mut entropy)).unwrap()
+    }
+
+    #[test]
+    fn claims_do_not_decide_who_is_asked() {
+        let mut entropy = CountingEntropy(3);
+        let mut keys = || SigningKey::generate(&mut entropy);
+        let (liars, honest): (Vec<_>, Vec<_>) =
+            ((0..4).map(|_| keys()).collect(), (0..4).map(|_| keys()).collect());
+        let profiles: Vec<_> = liars
+            .iter()
+            .map(|key| profile(key, 1_000_000, 1))
+            .chain(honest.iter().map(|key| profile(key, 5, 1)))
+            .collect();
+        let is_honest = |contact: &RouterContact| honest.iter().any(|key| key.public_key() == contact.key);
+        let lucky = (0..20)
+            .filter(|seed| {
+                let contacts = in_turn(profiles.iter().cloned(), &mut CountingEntropy(seed * 100));
+                assert_eq!(contacts.len(), 8, "everybody has a turn");
+                assert!(!is_honest(&contacts[0]), "one place by claimed size");
+                contacts.iter().take(3).any(is_honest)
+            })
+            .count();
+        assert!(lucky >= 10, "an honest router is in the first round in {lucky} of 20");
+    }
+
+    #[test]
+    fn a_router_has_one_place_with_its_newest_key_however_many_profiles_it_has() {
+        let key = SigningKey::generate(&mut CountingEntropy(9));
+        let profiles: Vec<_> = (0..20).map(|age| profile(&key, 5, age)).collect();
+        let contacts = in_turn(profiles.iter().rev().cloned(), &mut CountingEntropy(1));
+        assert_eq!(contacts, [RouterContact { key: key.public_key(), session: profiles[0].message.session }]);
+    }
+
+    #[test]
+    fn only_so_many_routers_are_kept() {
+        let mut entropy = CountingEntropy(5);
+        let many: Vec<_> = (0..15).map(|_| profile(&SigningKey::generate(&mut entropy), 1, 1)).collect();
+        assert_eq!(in_turn(many.into_iter(), &mut entropy).len(), ROUTERS_KEPT_MAX);
+    }
 }

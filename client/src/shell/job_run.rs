@@ -140,9 +140,9 @@ impl<'a> JobRun<'a> {
                 Ok(()) = changes.changed() => {
                     let now = self.buyer.pool.connected_urls(RelayRole::Stream);
                     let lost = connected.iter().any(|url| !now.contains(url));
-                    let is_back = connected.is_empty() && !now.is_empty();
+                    let gained = now.iter().any(|url| !connected.contains(url));
                     connected = now;
-                    if lost || is_back { JourneyInput::RelaysChanged } else { JourneyInput::Tick }
+                    if lost || gained { JourneyInput::RelaysChanged } else { JourneyInput::Tick }
                 }
                 () = tokio::time::sleep(wait) => JourneyInput::Tick,
             };
@@ -232,9 +232,10 @@ impl<'a> JobRun<'a> {
     }
 
     /// Sends quote requests, sealed to each router; answers those to ourselves.
-    async fn ask(&self, requests: &[QuoteRequest]) -> Vec<JourneyInput> {
+    async fn ask(&mut self, requests: &[QuoteRequest]) -> Vec<JourneyInput> {
         let mut inputs = Vec::new();
         let ticket = self.ticket_key.public_key();
+        self.used = 0;
         let (now, mut entropy) = (wall_clock::now(), SystemEntropy);
         for request in requests {
             let Some(router) = request.router else {
@@ -299,9 +300,8 @@ impl<'a> JobRun<'a> {
                 JourneyInput::Opened { attempt, with }
             }
             Err(error) => {
-                // Cannot be sent to anybody: the deadline would come without a word otherwise.
-                tracing::error!(%error, "the job could not be sealed");
-                JourneyInput::Cancel
+                tracing::error!(%error, node = %node.node.to_hex(), "the job could not be sealed");
+                JourneyInput::NotOpened { attempt }
             }
         }
     }
@@ -365,14 +365,15 @@ impl<'a> JobRun<'a> {
         let draft = settlement.acknowledgement().draft(&key.public_key(), wall_clock::now_seconds());
         let Ok(draft) = draft else { return };
         let ack = key.sign(draft, &mut SystemEntropy);
-        let mut is_kept = false;
-        if settlement.verdict.is_ok() {
-            match self.buyer.store.append(&settlement.dispatch, &settlement.receipt, &ack) {
-                Ok(()) => is_kept = true,
-                Err(error) => tracing::error!(%error, "the receipt was not kept"),
-            }
+        let (store, dispatch, receipt) = (&self.buyer.store, &settlement.dispatch, &settlement.receipt);
+        let kept = match settlement.verdict {
+            Ok(_) => store.append(dispatch, receipt, &ack),
+            Err(_) => store.append_dispute(dispatch, receipt, &ack),
+        };
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the receipt was not kept");
         }
-        self.last_ack = Some((ack.clone(), is_kept));
+        self.last_ack = Some((ack.clone(), kept.is_ok()));
         let pool = self.buyer.pool.clone();
         self.acks.push(tokio::spawn(async move {
             let outcome = pool.publish_stored(ack).await;

@@ -73,7 +73,7 @@ impl NetworkView {
             let message = &offer.received.message;
             (message.model.clone(), message.price.output, offer.received.author)
         });
-        // Routers that know more nodes first: a client that asks three asks the best informed.
+        // Routers that know more nodes first, for those who read a list.
         view.routers.sort_by_key(|router| {
             (u32::MAX.saturating_sub(router.received.message.nodes), router.received.author)
         });

@@ -1,19 +1,29 @@
-//! The client's own receipts, appended to one file that anyone can check: each line names the hash of the line before.
+//! The client's own receipts, appended to one file that anyone can check: each line names the hash of the line before,
+//! and an end line shows a cut tail.
 //!
 //! Several processes may append: the file is locked while one does. A line is on the disk before the command that
-//! bought it ends. A torn last line (power loss) is cut off at the next append.
+//! bought it ends. What a crash leaves behind (a torn line, no end line) is cut after the last whole entry and closed
+//! again by the next who reads or appends. Receipts that were disputed are evidence, not purchases: they have a file of
+//! their own.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fedai_protocol::VerifiedEvent;
-use fedai_protocol::receipts_file::{GENESIS, ReceiptLine, line_hash, write_file};
+use fedai_protocol::limits::RECEIPTS_LINE_BYTES_MAX;
+use fedai_protocol::receipts_file::{EndLine, GENESIS, ReceiptLine, line_hash, write_file};
+use serde::Serialize;
 
 use super::private_file;
 
+/// How much of the file's end is read at first: a whole line, the end line, and a torn one after it.
+const TAIL_BYTES: u64 = 2 * RECEIPTS_LINE_BYTES_MAX as u64 + 1_024;
+
 /// File name inside the data folder.
 pub const FILE_NAME: &str = "receipts.jsonl";
+/// Name of the file of disputed receipts, beside it.
+pub const DISPUTES_FILE_NAME: &str = "disputes.jsonl";
 
 /// Receipts of one data folder.
 #[derive(Clone, Debug)]
@@ -32,7 +42,7 @@ pub enum ReceiptStoreError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// A line that is no entry.
+    /// A line that is no entry, or does not belong where it is.
     #[error("{path}: line {line} is not an entry\nhint: see what is wrong: fedai receipts verify {path}")]
     Damaged {
         /// File.
@@ -40,6 +50,25 @@ pub enum ReceiptStoreError {
         /// Line, from 1.
         line: usize,
     },
+    /// An entry that no reader of the file would take.
+    #[error(
+        "{path}: the entry has {bytes} bytes, a line may have {RECEIPTS_LINE_BYTES_MAX}\n\
+         hint: its dispatch names too much; ask another router: --router"
+    )]
+    TooLong {
+        /// File.
+        path: String,
+        /// Bytes of the line.
+        bytes: usize,
+    },
+}
+
+/// A receipt that was refused, with what proves it.
+#[derive(Serialize)]
+struct Dispute<'a> {
+    dispatch: &'a VerifiedEvent,
+    receipt: &'a VerifiedEvent,
+    ack: &'a VerifiedEvent,
 }
 
 impl ReceiptStore {
@@ -62,67 +91,9 @@ impl ReceiptStore {
         receipt: &VerifiedEvent,
         ack: &VerifiedEvent,
     ) -> Result<(), ReceiptStoreError> {
-        let disk = |source| self.disk(source);
-        if let Some(folder) = self.path.parent() {
-            private_file::create_folder(folder).map_err(disk)?;
-        }
-        let mut file = private_file::private_options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.path)
-            .map_err(disk)?;
-        file.lock().map_err(disk)?;
-        let outcome = self.append_locked(&mut file, dispatch, receipt, ack);
-        file.unlock().map_err(disk)?;
-        outcome
-    }
-
-    /// All entries, oldest first.
-    pub fn entries(&self) -> Result<Vec<ReceiptLine>, ReceiptStoreError> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(self.disk(error)),
-        };
-        let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
-        let read = |(line, text): (usize, &str)| {
-            serde_json::from_str(text)
-                .map_err(|_| ReceiptStoreError::Damaged { path: self.path.display().to_string(), line })
-        };
-        (1..).zip(whole.lines()).map(read).collect()
-    }
-
-    /// The file in the form that is handed to others: with an end line, so that a cut tail shows.
-    pub fn export(&self) -> Result<String, ReceiptStoreError> {
-        let entries: Vec<_> =
-            self.entries()?.into_iter().map(|line| (line.dispatch, line.receipt, line.ack)).collect();
-        Ok(write_file(&entries))
-    }
-
-    fn append_locked(
-        &self,
-        file: &mut File,
-        dispatch: &VerifiedEvent,
-        receipt: &VerifiedEvent,
-        ack: &VerifiedEvent,
-    ) -> Result<(), ReceiptStoreError> {
-        let disk = |source| self.disk(source);
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(disk)?;
-        let end = text.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let last = text.get(..end).and_then(|whole| whole.lines().last());
-        let (n, prev) = match last {
-            None => (0, GENESIS.to_owned()),
-            Some(line) => {
-                let number = text.get(..end).map_or(0, |whole| whole.lines().count());
-                let entry: ReceiptLine = serde_json::from_str(line).map_err(|_| {
-                    ReceiptStoreError::Damaged { path: self.path.display().to_string(), line: number }
-                })?;
-                (entry.n.saturating_add(1), line_hash(line))
-            }
-        };
+        let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
+        let tail = Tail::read(&mut file).map_err(|source| self.disk(source))?;
+        let (n, prev) = self.next(&tail)?;
         let line = ReceiptLine {
             n,
             prev,
@@ -130,16 +101,199 @@ impl ReceiptStore {
             receipt: receipt.clone(),
             ack: Some(ack.clone()),
         };
-        let mut line = serde_json::to_string(&line).map_err(|error| disk(error.into()))?;
-        line.push('\n');
-        file.set_len(end as u64).map_err(disk)?;
-        file.seek(SeekFrom::Start(end as u64)).map_err(disk)?;
-        file.write_all(line.as_bytes()).map_err(disk)?;
-        file.sync_all().map_err(disk)
+        let line = serde_json::to_string(&line).map_err(|error| self.disk(error.into()))?;
+        if line.len() > RECEIPTS_LINE_BYTES_MAX {
+            return Err(ReceiptStoreError::TooLong {
+                path: self.path.display().to_string(),
+                bytes: line.len(),
+            });
+        }
+        let end = end_line(n.saturating_add(1), line_hash(&line));
+        write_from(&mut file, tail.entries_end, &format!("{line}\n{end}")).map_err(|source| self.disk(source))
+    }
+
+    /// Keeps a receipt that was disputed, with the ticket and the dispute, as evidence.
+    pub fn append_dispute(
+        &self,
+        dispatch: &VerifiedEvent,
+        receipt: &VerifiedEvent,
+        ack: &VerifiedEvent,
+    ) -> Result<(), ReceiptStoreError> {
+        let path = self.path.with_file_name(DISPUTES_FILE_NAME);
+        let append = || {
+            let line = serde_json::to_string(&Dispute { dispatch, receipt, ack })?;
+            let mut file = open_locked(&path)?;
+            let mut whole = Vec::new();
+            file.read_to_end(&mut whole)?;
+            write_from(&mut file, after_last_break(&whole) as u64, &format!("{line}\n"))
+        };
+        append().map_err(|source| ReceiptStoreError::Disk { path: path.display().to_string(), source })
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> Result<Vec<ReceiptLine>, ReceiptStoreError> {
+        let bytes = match read_shared(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.disk(error)),
+        };
+        let whole = bytes.get(..after_last_break(&bytes)).unwrap_or_default();
+        let mut lines: Vec<&[u8]> = whole.split(|byte| *byte == b'\n').collect();
+        // What is behind the last line break: nothing.
+        lines.pop();
+        let end = lines.last().and_then(|line| serde_json::from_slice::<EndLine>(line).ok());
+        if end.is_some() {
+            lines.pop();
+        }
+        let read =
+            |(line, text): (usize, &&[u8])| serde_json::from_slice(text).map_err(|_| self.damaged(line));
+        let entries: Vec<ReceiptLine> = (1..).zip(&lines).map(read).collect::<Result<_, _>>()?;
+        match end {
+            Some(end) if end.end != entries.len() as u64 => return Err(self.damaged(lines.len() + 1)),
+            Some(_) if whole.len() == bytes.len() => {}
+            _ => self.close_again(),
+        }
+        Ok(entries)
+    }
+
+    /// The file in the form that is handed to others: without anything a crash left behind.
+    pub fn export(&self) -> Result<String, ReceiptStoreError> {
+        let entries: Vec<_> =
+            self.entries()?.into_iter().map(|line| (line.dispatch, line.receipt, line.ack)).collect();
+        Ok(write_file(&entries))
+    }
+
+    /// Number and predecessor of the entry after the last one.
+    fn next(&self, tail: &Tail) -> Result<(u64, String), ReceiptStoreError> {
+        let (n, prev) = match &tail.entry {
+            None => (0, GENESIS.to_owned()),
+            Some(line) => {
+                let text = std::str::from_utf8(line).map_err(|_| self.last_is_damaged())?;
+                let entry: ReceiptLine = serde_json::from_str(text).map_err(|_| self.last_is_damaged())?;
+                (entry.n.saturating_add(1), line_hash(text))
+            }
+        };
+        match &tail.end {
+            Some(end) if end.end != n || end.prev != prev => Err(self.last_is_damaged()),
+            _ => Ok((n, prev)),
+        }
+    }
+
+    /// Cuts off what a crash left behind and writes the end line that it prevented. Entries can be read without.
+    fn close_again(&self) {
+        let close = || -> Result<(), ReceiptStoreError> {
+            let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
+            let tail = Tail::read(&mut file).map_err(|source| self.disk(source))?;
+            let (n, prev) = self.next(&tail)?;
+            write_from(&mut file, tail.entries_end, &end_line(n, prev)).map_err(|source| self.disk(source))
+        };
+        match close() {
+            Ok(()) => {
+                tracing::warn!(path = ?self.path, "the receipts file had no end line; it was closed again")
+            }
+            Err(error) => tracing::warn!(%error, "the receipts file has no end line"),
+        }
+    }
+
+    fn last_is_damaged(&self) -> ReceiptStoreError {
+        let whole = std::fs::read(&self.path).unwrap_or_default();
+        self.damaged(whole.iter().filter(|byte| **byte == b'\n').count())
+    }
+
+    fn damaged(&self, line: usize) -> ReceiptStoreError {
+        ReceiptStoreError::Damaged { path: self.path.display().to_string(), line }
     }
 
     fn disk(&self, source: std::io::Error) -> ReceiptStoreError {
         ReceiptStoreError::Disk { path: self.path.display().to_string(), source }
+    }
+}
+
+/// Reads a file while nobody appends to it. A file system without locks is read as it is.
+pub(crate) fn read_shared(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    drop(file.lock_shared());
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file of this user, creating it; the lock ends with the handle.
+fn open_locked(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        private_file::create_folder(folder)?;
+    }
+    let mut options = private_file::private_options();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// Replaces everything from `at` on by one write. Cut first: no mixture of the old and the new can be left.
+fn write_from(file: &mut File, at: u64, text: &str) -> std::io::Result<()> {
+    file.set_len(at)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn end_line(end: u64, prev: String) -> String {
+    let mut line = serde_json::to_string(&EndLine { end, prev }).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// Length of the whole lines.
+fn after_last_break(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at.saturating_add(1))
+}
+
+/// The end of the file: it grows with every job, so only that is read to append.
+struct Tail {
+    /// The last entry's line, without its break.
+    entry: Option<Vec<u8>>,
+    /// Where that line ends.
+    entries_end: u64,
+    /// The end line, when there is one.
+    end: Option<EndLine>,
+}
+
+impl Tail {
+    fn read(file: &mut File) -> std::io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut wanted = TAIL_BYTES;
+        loop {
+            let from = length.saturating_sub(wanted);
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            if let Some(tail) = Self::find(&bytes, from) {
+                return Ok(tail);
+            }
+            wanted = wanted.saturating_mul(4);
+        }
+    }
+
+    /// Finds it in the bytes that begin at `from`; none when they are too few.
+    fn find(bytes: &[u8], from: u64) -> Option<Self> {
+        let begins = |end: usize| {
+            let before = bytes.get(..end.checked_sub(1)?)?.iter().rposition(|byte| *byte == b'\n');
+            before.map(|at| at.saturating_add(1)).or_else(|| (from == 0).then_some(0))
+        };
+        let line = |begin: usize, end: usize| bytes.get(begin..end.saturating_sub(1)).unwrap_or_default();
+        let mut end = after_last_break(bytes);
+        let mut end_line = None;
+        if end > 0 {
+            let begin = begins(end)?;
+            end_line = serde_json::from_slice::<EndLine>(line(begin, end)).ok();
+            end = if end_line.is_some() { begin } else { end };
+        }
+        let entry = match end {
+            0 if from == 0 => None,
+            0 => return None,
+            _ => Some(line(begins(end)?, end).to_vec()),
+        };
+        Some(Self { entry, entries_end: from.saturating_add(end as u64), end: end_line })
     }
 }
 

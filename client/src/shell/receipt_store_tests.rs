@@ -7,9 +7,17 @@ use fedai_protocol::{SigningKey, UnixSeconds};
 use super::*;
 
 fn event(n: u64) -> VerifiedEvent {
+    signed(n, format!("{n}"))
+}
+
+fn large_event(bytes: usize) -> VerifiedEvent {
+    signed(0, "x".repeat(bytes))
+}
+
+fn signed(n: u64, content: String) -> VerifiedEvent {
     let mut entropy = CountingEntropy(n);
     let key = SigningKey::generate(&mut entropy);
-    let draft = Draft { kind: 1434, tags: vec![], content: format!("{n}"), created_at: UnixSeconds(1) };
+    let draft = Draft { kind: 1434, tags: vec![], content, created_at: UnixSeconds(1) };
     key.sign(draft, &mut entropy)
 }
 
@@ -27,12 +35,13 @@ fn lines_are_chained_and_survive_a_torn_tail() {
     store.append(&event(3), &event(13), &event(23)).unwrap();
     let text = std::fs::read_to_string(store.path()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines.len(), 5);
     for (n, entry) in store.entries().unwrap().iter().enumerate() {
         let before = n.checked_sub(1).map_or_else(|| GENESIS.to_owned(), |before| line_hash(lines[before]));
         assert_eq!((entry.n, &entry.prev), (n as u64, &before));
     }
-    assert!(store.export().unwrap().lines().last().unwrap().contains("\"end\":4"));
+    assert!(lines[4].starts_with("{\"end\":4,"));
+    assert_eq!(store.export().unwrap(), text, "kept as it is handed to others");
 }
 
 #[test]
@@ -72,4 +81,87 @@ fn a_damaged_line_is_named() {
     std::fs::write(store.path(), format!("{whole}nonsense\n")).unwrap();
     assert!(matches!(store.entries(), Err(ReceiptStoreError::Damaged { line: 2, .. })));
     assert!(store.append(&event(4), &event(5), &event(6)).is_err(), "nothing is built on a broken chain");
+}
+
+#[test]
+fn what_a_crash_leaves_behind_is_cut_and_closed_by_whoever_reads_or_appends_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ReceiptStore::new(folder.path());
+    store.append(&event(1), &event(11), &event(21)).unwrap();
+    let one = std::fs::read(store.path()).unwrap();
+    store.append(&event(2), &event(12), &event(22)).unwrap();
+    let two = std::fs::read(store.path()).unwrap();
+    let second = two.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let end = two[..two.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    // Nothing of the second entry; cut in it, inside a character; without an end line; cut in the end line.
+    let torn =
+        [&two[..second], "{\"n\":1,\"prev\":\"ü".as_bytes().split_last().unwrap().1, &two[second..end]];
+    for (kept, left) in [
+        (&one, two[..second].to_vec()),
+        (&one, [torn[0], torn[1]].concat()),
+        (&two, two[..end].to_vec()),
+        (&two, two[..end + 9].to_vec()),
+    ] {
+        std::fs::write(store.path(), &left).unwrap();
+        store.entries().unwrap();
+        assert_eq!(&std::fs::read(store.path()).unwrap(), kept, "reading repairs");
+        std::fs::write(store.path(), &left).unwrap();
+        store.append(&event(2), &event(12), &event(22)).unwrap();
+        let entries = store.entries().unwrap();
+        let expected = if kept == &one { 2 } else { 3 };
+        assert_eq!(entries.len(), expected, "appending repairs");
+        assert_eq!(store.export().unwrap().into_bytes(), std::fs::read(store.path()).unwrap());
+    }
+}
+
+#[test]
+fn an_end_line_over_missing_entries_is_not_built_upon() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ReceiptStore::new(folder.path());
+    for n in 0..2 {
+        store.append(&event(n), &event(n + 10), &event(n + 20)).unwrap();
+    }
+    let text = std::fs::read_to_string(store.path()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(store.path(), format!("{}\n{}\n", lines[0], lines[2])).unwrap();
+    assert!(matches!(store.entries(), Err(ReceiptStoreError::Damaged { line: 2, .. })));
+    let again = store.append(&event(3), &event(4), &event(5));
+    assert!(matches!(again, Err(ReceiptStoreError::Damaged { line: 2, .. })));
+}
+
+#[test]
+fn a_line_that_no_reader_would_take_is_refused_and_leaves_the_file_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ReceiptStore::new(folder.path());
+    store.append(&event(1), &event(2), &event(3)).unwrap();
+    let before = std::fs::read(store.path()).unwrap();
+    let large = large_event(RECEIPTS_LINE_BYTES_MAX / 2);
+    let refused = store.append(&large, &large, &event(4));
+    assert!(
+        matches!(refused, Err(ReceiptStoreError::TooLong { bytes, .. }) if bytes > RECEIPTS_LINE_BYTES_MAX)
+    );
+    assert_eq!(std::fs::read(store.path()).unwrap(), before);
+    store.append(&event(5), &event(6), &event(7)).unwrap();
+    assert_eq!(store.entries().unwrap().len(), 2);
+}
+
+#[test]
+fn disputed_receipts_are_kept_as_evidence_beside_the_purchases() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = ReceiptStore::new(&folder.path().join("data"));
+    let path = folder.path().join("data").join(DISPUTES_FILE_NAME);
+    store.append_dispute(&event(1), &event(2), &event(3)).unwrap();
+    let one = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{one}{{\"dispatch\":{{\"id")).unwrap();
+    store.append_dispute(&event(4), &event(5), &event(6)).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let kept: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.len(), 2, "a torn line is gone");
+    for (line, first) in kept.iter().zip([1, 4]) {
+        for (name, n) in ["dispatch", "receipt", "ack"].iter().zip(first..) {
+            assert_eq!(line[name]["id"], event(n).id().to_hex());
+        }
+    }
+    assert_eq!(private_file::foreign_bits(&path).unwrap(), 0);
+    assert!(store.entries().unwrap().is_empty(), "nothing was bought");
 }
