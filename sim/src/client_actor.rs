@@ -214,7 +214,7 @@ impl ClientActor {
             }
             Err(error) => {
                 turn.broken(format!("a job cannot be sealed: {error}"));
-                JourneyInput::Cancel
+                JourneyInput::NotOpened { attempt }
             }
         }
     }

@@ -19,7 +19,7 @@ use fedai_protocol::{
 use super::admission::{Occupancy, check_body, check_room, check_ticket};
 use super::billing::PaymentQuestion;
 use super::bulk_request::BulkRequest;
-use super::metering::{KnownBytes, ReportedUsage, amount, bounded_usage};
+use super::metering::{KnownBytes, ReportedUsage, amount, at_least, bounded_usage};
 use super::node_core::{Action, NodeCore, RunnerWork};
 use super::request_shape::RequestShape;
 use super::session::{JobEnd, Phase, Session};
@@ -454,7 +454,11 @@ fn known_bytes(session: &Session) -> KnownBytes {
 fn receipt_of(session: &Session, now: UnixMicros, outcome: Outcome) -> Receipt {
     let terms = &session.terms;
     let output = session.output();
-    let usage = bounded_usage(session.usage, known_bytes(session));
+    let reported = match outcome {
+        Outcome::Complete => session.usage,
+        Outcome::Partial => session.usage.or_else(|| Some(at_least(session.pieces))),
+    };
+    let usage = bounded_usage(reported, known_bytes(session));
     let owed = amount(&terms.price, &usage, terms.max_cost);
     let mut cumulative = session.balance;
     cumulative.due = cumulative.due.saturating_add(owed);

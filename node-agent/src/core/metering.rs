@@ -1,7 +1,8 @@
 //! From the runner's numbers to what is owed: bounded by what anyone can count, priced once, capped by the ticket.
 //!
-//! Rules: chunks are never counted as tokens; missing usage, empty output or an error before the first token owe
-//! nothing; no claim leaves here that a client with the same bytes would refute.
+//! Rules: empty output, an error before the first token, or a whole answer without usage owe nothing; no claim leaves
+//! here that a client with the same bytes would refute. Pieces of output stand in for tokens in one case only: an answer
+//! that was broken off, for which runners say no usage. There they are a lower bound, in the client's favour.
 
 use fedai_protocol::usage::UsageBoundError;
 use fedai_protocol::{Msat, Price, Tokens, Usage};
@@ -28,6 +29,11 @@ pub(crate) struct KnownBytes {
     pub(crate) messages: u64,
     /// Bytes of delivered text.
     pub(crate) output: u64,
+}
+
+/// What a broken-off answer used at least: a token for each piece of text. The prompt is not counted, nobody said its size.
+pub(crate) fn at_least(pieces: u64) -> ReportedUsage {
+    ReportedUsage { output_tokens: pieces, ..ReportedUsage::default() }
 }
 
 /// The usage that goes into a receipt: as reported, cut to what the bytes allow.

@@ -73,6 +73,8 @@ pub(crate) struct Session {
     /// Output tokens that the runner may make in all.
     pub(crate) output_cap: u64,
     pub(crate) usage: Option<ReportedUsage>,
+    /// Pieces of text that the runner made: each holds at least one token.
+    pub(crate) pieces: u64,
     pub(crate) end: Option<JobEnd>,
     pub(crate) balance: Balance,
     pub(crate) times: SessionTimes,
@@ -129,6 +131,7 @@ impl Session {
             body: None,
             output_cap: 0,
             usage: None,
+            pieces: 0,
             end: None,
             balance: Balance::default(),
             times,
@@ -196,7 +199,9 @@ impl Session {
         now: UnixMicros,
         line: &str,
     ) -> Result<Vec<SessionFrame>, OutputError> {
+        let before = self.output.text_bytes();
         self.output.push(line)?;
+        self.pieces = self.pieces.saturating_add(u64::from(self.output.text_bytes() > before));
         if self.frames.len() + 64 > RESUME_FRAMES_MAX {
             return Err(OutputError::TooLarge);
         }

@@ -62,6 +62,9 @@ pub struct NodeView {
     pub(crate) cap: LearnedCap,
 }
 
+/// Fresh prompt tokens from which on a job says something about prefill speed.
+const PREFILL_TOKENS_MIN: u64 = 32;
+
 impl NodeView {
     /// Takes a job that its client observed.
     pub fn observe(&mut self, now: UnixMicros, seen: &Observation) {
@@ -69,7 +72,9 @@ impl NodeView {
         self.rtt.observe(now, network as f64, RTT_TAU_MS);
         self.ttft.count(now, seen.ttft_ms);
         let fresh = seen.usage.input_tokens.saturating_sub(seen.usage.cached_tokens).get();
-        if fresh > 0 && !seen.queued {
+        // With nearly all of a prompt cached, the time to the first token is no measure of prefill: the fixed cost of a
+        // job would land on the last few tokens, and a node with a warm cache would look slow.
+        if fresh >= PREFILL_TOKENS_MIN && !seen.queued {
             let compute = seen.ttft_ms.saturating_sub(network).max(1) as f64;
             self.prefill.observe(now, compute / fresh as f64, SPEED_HALF_LIFE_SECONDS);
         }
@@ -189,6 +194,16 @@ mod tests {
         view.observe(UnixMicros(1), &observation(30_000, 32_000, 100, 101, true));
         assert_eq!(view.measured().1, None);
         assert_eq!(view.ttft_percentiles(), None, "one value is no percentile");
+    }
+
+    #[test]
+    fn a_prompt_that_was_nearly_all_cached_does_not_make_a_node_look_slow() {
+        let mut view = NodeView::default();
+        view.observe(UnixMicros(1), &observation(300, 2_300, 100, 101, false));
+        let mut warm = observation(250, 2_250, 100, 101, false);
+        warm.usage.cached_tokens = Tokens::saturating(99);
+        view.observe(UnixMicros(2), &warm);
+        assert_eq!(view.measured().1, Some(2.0));
     }
 
     #[test]

@@ -148,7 +148,9 @@ fn a_runner_that_breaks_or_hangs_at_any_token_ends_the_job_once() {
             assert_eq!(code_of(&end), expect, "at {at}, hangs {hangs}");
             let receipt = receipt_in(&end);
             assert_eq!(receipt.is_some(), at > 0);
-            assert!(receipt.is_none_or(|r| r.outcome == Outcome::Partial && r.amount.get() == 0));
+            assert!(receipt.as_ref().is_none_or(|r| r.outcome == Outcome::Partial && r.amount.get() == 0));
+            let counted = receipt.map_or(0, |r| r.usage.output_tokens.get());
+            assert_eq!(counted, at as u64, "what arrived is counted, though the runner said nothing");
         }
     }
 }
