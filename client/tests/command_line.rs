@@ -21,6 +21,13 @@ fn exit_codes_are_what_the_manual_says() {
     assert_eq!(exit(&world, &["chat", "--timeout", "soon", "hi"]), 3);
     assert_eq!(exit(&world, &["chat", "--relay", "http://x", "hi"]), 3);
     assert_eq!(exit(&world, &["chat", "--relay", "ws://127.0.0.1:1", "--timeout", "2s", "hi"]), 4);
+    let too_much = "x".repeat(fedai_protocol::limits::REQUEST_BYTES_MAX + 1);
+    let refused = with_input(world.command(&["chat", "--relay", "ws://127.0.0.1:1", "-"]), &too_much);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "a prompt that no node takes is refused before anybody is asked"
+    );
     assert_eq!(exit(&world, &["why", "abcdef", "--data", "nowhere"]), 1);
     assert_eq!(exit(&world, &["schema", "nothing"]), 2);
 }
@@ -119,6 +126,8 @@ fn a_receipts_file_holds_until_a_byte_a_line_or_a_signature_is_not_its_own() {
     let file = path.display().to_string();
     assert!(world.client(&[], &["receipts", "export", &file]).status().unwrap().success());
     let honest = std::fs::read_to_string(&path).unwrap();
+    let own = json(&world.client(&[], &["receipts", "verify", "--json"]).output().unwrap());
+    assert_eq!((&own["receipts"], &own["closed"]), (&3.into(), &true.into()), "the store itself holds too");
     let verify = |text: &str| {
         std::fs::write(&path, text).unwrap();
         let output = world.command(&["receipts", "verify", &file, "--json"]).output().unwrap();
@@ -131,7 +140,9 @@ fn a_receipts_file_holds_until_a_byte_a_line_or_a_signature_is_not_its_own() {
     let flipped = lines[1].replacen("mock-words", "mock-wordz", 1);
     assert_eq!(verify(&joined(&[lines[0], &flipped, lines[2], lines[3]])), (7, Some(2)), "one changed byte");
     assert_eq!(verify(&joined(&[lines[0], lines[2], lines[3]])), (7, Some(2)), "a removed line");
-    assert_eq!(verify(&joined(&lines[..2])), (0, None), "a cut tail shows by the missing end line only");
+    assert_eq!(verify(&joined(&lines[..3])).0, 7, "without its end line");
+    assert_eq!(verify(&joined(&lines[..2])).0, 7, "without its end line and the last entry");
+    assert!(verify(&joined(&lines[..2])).1.is_some(), "the line is named");
     assert_eq!(
         verify(&joined(&[lines[0], lines[1], lines[3]])),
         (7, Some(3)),

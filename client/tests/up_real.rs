@@ -33,7 +33,7 @@ fn one_command_answers_with_a_real_model_and_ends_verified() {
 
 #[test]
 fn up_stays_says_what_it_started_serves_a_chat_and_stops_on_sigterm() {
-    let world = World::new();
+    let mut world = World::new();
     let data = world.path().join("up").display().to_string();
     let arguments = [
         "up",
@@ -51,13 +51,16 @@ fn up_stays_says_what_it_started_serves_a_chat_and_stops_on_sigterm() {
         .stderr(std::fs::File::create(world.log("up")).unwrap())
         .spawn()
         .unwrap();
-    let first = network::lines(up.stdout.take().unwrap()).next().expect("an object on stdout");
+    let stdout = up.stdout.take().unwrap();
+    let process = up.id().to_string();
+    world.adopt("up", up);
+    let first = network::first_line(stdout);
     let output: serde_json::Value = serde_json::from_str(&first).unwrap();
     let relay = output["relay"].as_str().unwrap().to_owned();
     world.wait_for_nodes(&[&relay], 1);
     let answer = json(&world.client(&[&relay], &["chat", "--json", "hi"]).output().unwrap());
     assert_eq!((&answer["node"], &answer["router"]), (&output["node"], &output["router"]));
-    let stop = std::process::Command::new("kill").args(["-TERM", &up.id().to_string()]).status().unwrap();
+    let stop = std::process::Command::new("kill").args(["-TERM", &process]).status().unwrap();
     assert!(stop.success());
-    assert_eq!(up.wait().unwrap().code(), Some(0), "{}", std::fs::read_to_string(world.log("up")).unwrap());
+    assert_eq!(world.exit_code("up"), Some(0), "{}", std::fs::read_to_string(world.log("up")).unwrap());
 }

@@ -13,6 +13,7 @@ use super::json_output::{AnswerOutput, AttemptOutput, TimingsOutput, UsageOutput
 use super::terminal;
 use crate::core::job_ending::AttemptNote;
 use crate::shell::buyer::{Bought, OutputSink};
+use crate::shell::receipt_store::DISPUTES_FILE_NAME;
 
 /// Prints text as it comes.
 #[derive(Debug, Default)]
@@ -124,8 +125,9 @@ pub fn summary_line(bought: &Bought) -> String {
 pub fn status_of(bought: &Bought) -> Result<ExitStatus, CliFailure> {
     if let Err(dispute) = bought.answer.settlement.verdict {
         let text = format!(
-            "receipt {}: {dispute}\nhint: the receipt was disputed and nothing was paid; see it: fedai receipts list",
-            bought.answer.settlement.receipt.id().to_hex()
+            "receipt {}: {dispute}\nhint: {}",
+            bought.answer.settlement.receipt.id().to_hex(),
+            dispute_hint(bought.is_kept)
         );
         return Err(CliFailure::new(ExitStatus::Verification, dispute.code(), text));
     }
@@ -133,6 +135,15 @@ pub fn status_of(bought: &Bought) -> Result<ExitStatus, CliFailure> {
         terminal::say("warning: the receipt was not written to disk; see --data");
     }
     Ok(ExitStatus::Success)
+}
+
+/// What a person can do about a receipt that was disputed.
+fn dispute_hint(is_kept: bool) -> String {
+    if is_kept {
+        format!("nothing was paid; the evidence is the last line of {DISPUTES_FILE_NAME} in the data folder")
+    } else {
+        "nothing was paid; the evidence was not written to disk: see --data".to_owned()
+    }
 }
 
 /// Nodes tried, as `--json` shows them.

@@ -52,7 +52,7 @@ async fn once(
     let contacts = contacts(settings, buyer).await?;
     let mut messages = system_message(arguments);
     messages.push(json!({"role": "user", "content": prompt}));
-    let spec = spec(settings, arguments, messages, &contacts, None);
+    let spec = spec(settings, arguments, messages, &contacts, None)?;
     buy_and_report(settings, buyer, spec, &contacts).await
 }
 
@@ -65,11 +65,11 @@ pub(crate) async fn buy_and_report(
 ) -> Result<ExitStatus, CliFailure> {
     let cancel = cancel_on_signal();
     if settings.json {
-        let bought = buyer.run(spec, contacts, None, &mut Silent, &cancel).await?;
+        let bought = buyer.run(spec, contacts, None, &mut Silent, &cancel.token).await?;
         terminal::print_json(&answer_output(&bought))?;
         return status_without_second_object(&bought);
     }
-    match buy_live(buyer, spec, contacts, None, &cancel).await? {
+    match buy_live(buyer, spec, contacts, None, &cancel.token).await? {
         Some(bought) => {
             if !settings.quiet {
                 terminal::say(&summary_line(&bought));
@@ -84,7 +84,7 @@ pub(crate) async fn buy_and_report(
 fn status_without_second_object(bought: &Bought) -> Result<ExitStatus, CliFailure> {
     match status_of(bought) {
         Err(failure) => {
-            terminal::say(&format!("error: {}", failure.message));
+            terminal::say(&failure.for_people());
             Ok(failure.status)
         }
         status => status,
@@ -141,7 +141,7 @@ pub(crate) fn spec(
     messages: Vec<Value>,
     contacts: &[RouterContact],
     previous: Option<(&str, fedai_protocol::PublicKey)>,
-) -> JobSpec {
+) -> Result<JobSpec, CliFailure> {
     let asked = arguments.job.model(settings);
     let model = asked.as_deref().or_else(|| previous.map(|(model, _)| model));
     let mut fields = arguments.job.request_fields(model);
@@ -154,15 +154,28 @@ pub(crate) fn system_message(arguments: &ChatArgs) -> Vec<Value> {
     arguments.system.iter().map(|text| json!({"role": "system", "content": text})).collect()
 }
 
+/// Listens for Ctrl-C and SIGTERM as long as it lives.
+pub(crate) struct CancelOnSignal {
+    /// Cancelled by the signal.
+    pub(crate) token: CancellationToken,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for CancelOnSignal {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
 /// A token that is cancelled by Ctrl-C or SIGTERM.
-pub(crate) fn cancel_on_signal() -> CancellationToken {
+pub(crate) fn cancel_on_signal() -> CancelOnSignal {
     let token = CancellationToken::new();
     let cancelled = token.clone();
-    tokio::spawn(async move {
+    let listener = tokio::spawn(async move {
         wait_for_signal().await;
         cancelled.cancel();
     });
-    token
+    CancelOnSignal { token, listener }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

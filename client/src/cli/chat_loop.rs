@@ -1,12 +1,15 @@
 //! The conversation at a terminal. It keeps what was said, and the ticket: as long as that has jobs left, the next turn
-//! needs no router.
+//! needs no router. A signal ends it at the prompt too, where the thread that reads can only be left behind: the
+//! terminal is then put back into the mode in which it was found.
+
+use std::process::Stdio;
 
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
 use super::answer_report::summary_line;
-use super::chat::{ChatArgs, buy_live, cancel_on_signal, contacts, spec, system_message};
+use super::chat::{ChatArgs, buy_live, cancel_on_signal, contacts, spec, system_message, wait_for_signal};
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::Settings;
@@ -28,7 +31,17 @@ pub async fn run(settings: &Settings, arguments: &ChatArgs, buyer: &Buyer) -> Re
     let mut editor = Some(DefaultEditor::new().map_err(|error| {
         CliFailure::usage(format!("no terminal to talk at: {error}\nhint: give the prompt as an argument"))
     })?);
-    while let Some(prompt) = read_turn(&mut editor).await? {
+    let found = TerminalMode::save().await;
+    loop {
+        let prompt = tokio::select! {
+            biased;
+            () = wait_for_signal() => {
+                found.restore().await;
+                return Ok(ExitStatus::Interrupted);
+            }
+            line = read_turn(&mut editor) => line?,
+        };
+        let Some(prompt) = prompt else { return Ok(ExitStatus::Success) };
         match prompt.trim() {
             "" => {}
             "/clear" => {
@@ -38,19 +51,49 @@ pub async fn run(settings: &Settings, arguments: &ChatArgs, buyer: &Buyer) -> Re
             text => turn(settings, arguments, buyer, &contacts, &mut talk, text).await,
         }
     }
-    Ok(ExitStatus::Success)
 }
 
-/// One line of the person; none at the end. Reading blocks, so it has a thread of its own.
+/// How the terminal was set before the line editor changed it. `stty` knows, wherever there is a terminal.
+struct TerminalMode(Option<String>);
+
+impl TerminalMode {
+    async fn save() -> Self {
+        let output = stty().arg("-g").stdout(Stdio::piped()).output().await;
+        let said = output.ok().filter(|output| output.status.success());
+        Self(said.and_then(|output| String::from_utf8(output.stdout).ok()).map(|mode| mode.trim().to_owned()))
+    }
+
+    async fn restore(&self) {
+        if let Some(mode) = &self.0 {
+            // The program ends in any case.
+            drop(stty().arg(mode).status().await);
+        }
+        // The line editor also told the terminal to mark what is pasted.
+        drop(terminal::print("\u{1b}[?2004l"));
+        terminal::say("");
+    }
+}
+
+/// It asks the terminal that is its standard input.
+fn stty() -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("stty");
+    command.stdin(Stdio::inherit()).stderr(Stdio::null());
+    command
+}
+
+/// One line of the person; none at the end. Reading blocks, so it has a thread of its own, and not one of the
+/// runtime's: the runtime would wait for the line before the program can end.
 async fn read_turn(editor: &mut Option<DefaultEditor>) -> Result<Option<String>, CliFailure> {
     let Some(mut taken) = editor.take() else { return Ok(None) };
-    let read = tokio::task::spawn_blocking(move || {
+    let (sender, read) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
         let line = taken.readline("> ");
         if let Ok(line) = &line {
             // A line that is not remembered can still be answered.
             drop(taken.add_history_entry(line));
         }
-        (taken, line)
+        // Nobody waits any more when a signal has ended the conversation.
+        drop(sender.send((taken, line)));
     });
     let (back, line) = read.await.map_err(|error| CliFailure::usage(error.to_string()))?;
     *editor = Some(back);
@@ -73,9 +116,15 @@ async fn turn(
 ) {
     talk.messages.push(json!({"role": "user", "content": text}));
     let previous = talk.previous.as_ref().map(|(model, node)| (model.as_str(), *node));
-    let job = spec(settings, arguments, talk.messages.clone(), contacts, previous);
+    let job = match spec(settings, arguments, talk.messages.clone(), contacts, previous) {
+        Ok(job) => job,
+        Err(failure) => {
+            talk.messages.pop();
+            return terminal::say(&failure.for_people());
+        }
+    };
     let cancel = cancel_on_signal();
-    match buy_live(buyer, job, contacts, talk.held.take(), &cancel).await {
+    match buy_live(buyer, job, contacts, talk.held.take(), &cancel.token).await {
         Ok(Some(bought)) => {
             let answer = &bought.answer;
             talk.messages.push(json!({"role": "assistant", "content": answer.text}));
@@ -88,10 +137,7 @@ async fn turn(
         Ok(None) => {}
         Err(failure) => {
             talk.messages.pop();
-            terminal::say(&format!("error: {}", failure.message));
-            if let Some(hint) = &failure.hint {
-                terminal::say(&format!("hint: {hint}"));
-            }
+            terminal::say(&failure.for_people());
         }
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(settings: &Settings, arguments: CompleteArgs) -> Result<ExitSta
     }
     let status = async {
         let contacts = contacts(settings, &buyer).await?;
-        let spec = arguments.job.spec(settings, JobEndpoint::Completion, fields, &contacts, None);
+        let spec = arguments.job.spec(settings, JobEndpoint::Completion, fields, &contacts, None)?;
         buy_and_report(settings, &buyer, spec, &contacts).await
     };
     let status = status.await;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::exit_code::ExitStatus;
+use super::terminal;
 use crate::core::job_ending::JobFailure;
 use crate::shell::config::ConfigError;
 
@@ -68,6 +69,13 @@ impl CliFailure {
         self
     }
 
+    /// What goes to stderr. Parts of it may be the words of others: nothing in it can steer a terminal.
+    #[must_use]
+    pub fn for_people(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        terminal::without_controls(&format!("error: {}{hint}", self.message)).into_owned()
+    }
+
     /// The object for `--json`.
     #[must_use]
     pub fn output(&self) -> ErrorOutput {
@@ -101,7 +109,7 @@ impl From<JobFailure> for CliFailure {
             let tried: Vec<String> = failure
                 .attempts
                 .iter()
-                .map(|note| format!("{}… {}", super::terminal::short(&note.node.to_hex()), note.outcome))
+                .map(|note| format!("{}… {}", terminal::short(&note.node.to_hex()), note.outcome))
                 .collect();
             message = format!("{message} (nodes tried: {})", tried.join(", "));
         }
@@ -115,5 +123,20 @@ impl From<std::io::Error> for CliFailure {
             return Self::new(ExitStatus::Success, "broken_pipe", "");
         }
         Self::new(ExitStatus::Failure, "io", error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_others_cannot_steer_a_terminal() {
+        let text = "node said \u{1b}]0;title\u{7}no\nhint: try \u{1b}[2Janother";
+        let failure = CliFailure::new(ExitStatus::Failure, "internal", text);
+        assert_eq!(
+            failure.for_people(),
+            "error: node said \u{fffd}]0;title\u{fffd}no\nhint: try \u{fffd}[2Janother"
+        );
     }
 }

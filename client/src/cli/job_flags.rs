@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::ValueEnum;
 use fedai_protocol::job_open::JobEndpoint;
+use fedai_protocol::limits::REQUEST_BYTES_MAX;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::quote_request::{Constraints, ModelWanted};
 use fedai_protocol::{PublicKey, Tokens};
@@ -75,8 +76,7 @@ impl JobFlags {
         fields
     }
 
-    /// The job.
-    #[must_use]
+    /// The job; an error when nobody would take a request of its size.
     pub fn spec(
         &self,
         settings: &Settings,
@@ -84,11 +84,14 @@ impl JobFlags {
         fields: Map<String, Value>,
         contacts: &[RouterContact],
         previous_node: Option<PublicKey>,
-    ) -> JobSpec {
+    ) -> Result<JobSpec, CliFailure> {
         let messages = fields.get("messages").and_then(Value::as_array).map_or(1, Vec::len) as u64;
         let model = fields.get("model").and_then(Value::as_str).map(str::to_owned);
         let request = Value::Object(fields).to_string();
-        JobSpec {
+        if request.len() > REQUEST_BYTES_MAX {
+            return Err(too_large("the request"));
+        }
+        Ok(JobSpec {
             endpoint,
             prompt_tokens: estimate_tokens(&request, messages),
             request,
@@ -109,7 +112,7 @@ impl JobFlags {
             },
             deadline: wall_clock::now()
                 .plus_millis(u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX)),
-        }
+        })
     }
 }
 
@@ -137,8 +140,15 @@ pub fn read_prompt(argument: Option<String>) -> Result<Option<String>, CliFailur
         Some(text) if text != "-" => Ok(Some(text)),
         None if std::io::stdin().is_terminal() => Ok(None),
         _ => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|error| {
+            let mut bytes = Vec::new();
+            let mut input = std::io::stdin().take(REQUEST_BYTES_MAX as u64 + 1);
+            input
+                .read_to_end(&mut bytes)
+                .map_err(|error| CliFailure::usage(format!("standard input: {error}")))?;
+            if bytes.len() > REQUEST_BYTES_MAX {
+                return Err(too_large("standard input"));
+            }
+            let text = String::from_utf8(bytes).map_err(|error| {
                 CliFailure::usage(format!("standard input: {error}\nhint: it must be UTF-8 text"))
             })?;
             Ok(Some(text))
@@ -146,15 +156,25 @@ pub fn read_prompt(argument: Option<String>) -> Result<Option<String>, CliFailur
     }
 }
 
-/// Refuses a prompt of nothing.
+fn too_large(what: &str) -> CliFailure {
+    CliFailure::usage(format!(
+        "{what} is larger than {REQUEST_BYTES_MAX} bytes\nhint: no node takes more in one request; send less"
+    ))
+}
+
+/// Refuses a prompt of nothing, and one that is larger than any request.
 pub fn not_empty(prompt: String) -> Result<String, CliFailure> {
     if prompt.trim().is_empty() {
         return Err(CliFailure::usage("the prompt is empty\nhint: fedai chat \"Name three colours.\""));
+    }
+    if prompt.len() > REQUEST_BYTES_MAX {
+        return Err(too_large("the prompt"));
     }
     Ok(prompt)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -165,8 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_prompt_is_a_usage_error() {
+    fn a_prompt_of_nothing_or_of_too_much_is_a_usage_error() {
         assert!(not_empty(" \n".into()).is_err());
-        assert!(not_empty("x".into()).is_ok());
+        assert!(not_empty("x".repeat(REQUEST_BYTES_MAX)).is_ok());
+        let refused = not_empty("x".repeat(REQUEST_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!(refused.status.code(), 2);
     }
 }

@@ -109,10 +109,7 @@ async fn execute_own(cli: Cli) -> ExitCode {
 }
 
 fn report(failure: &CliFailure, json: bool) {
-    terminal::say(&format!("error: {}", terminal::without_controls(&failure.message)));
-    if let Some(hint) = &failure.hint {
-        terminal::say(&format!("hint: {hint}"));
-    }
+    terminal::say(&failure.for_people());
     if json {
         // Whoever reads stdout has gone: stderr has said it.
         drop(terminal::print_json(&failure.output()));

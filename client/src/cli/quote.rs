@@ -30,9 +30,9 @@ pub async fn run(settings: &Settings, arguments: QuoteArgs) -> Result<ExitStatus
         let contacts = contacts(settings, &buyer).await?;
         let mut fields = arguments.job.request_fields(arguments.job.model(settings).as_deref());
         fields.insert("messages".into(), Value::Array(vec![json!({"role": "user", "content": ""})]));
-        let mut spec = arguments.job.spec(settings, JobEndpoint::Chat, fields, &contacts, None);
+        let mut spec = arguments.job.spec(settings, JobEndpoint::Chat, fields, &contacts, None)?;
         spec.prompt_tokens = Tokens::saturating(u64::from(arguments.prompt_tokens));
-        let ticket = buyer.quote(spec, &contacts, &cancel_on_signal()).await?;
+        let ticket = buyer.quote(spec, &contacts, &cancel_on_signal().token).await?;
         print(settings, &ticket)?;
         Ok(ExitStatus::Success)
     };

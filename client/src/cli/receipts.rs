@@ -12,7 +12,7 @@ use super::failure::CliFailure;
 use super::global_flags::GlobalFlags;
 use super::json_output::{ReceiptRow, ReceiptsOutput, VerifyOutput};
 use super::terminal;
-use crate::shell::receipt_store::{ReceiptStore, ReceiptStoreError};
+use crate::shell::receipt_store::{ReceiptStore, ReceiptStoreError, read_shared};
 use crate::shell::{config, private_file};
 
 /// Commands on receipts.
@@ -54,7 +54,7 @@ impl From<ReceiptStoreError> for CliFailure {
     fn from(error: ReceiptStoreError) -> Self {
         let status = match error {
             ReceiptStoreError::Damaged { .. } => ExitStatus::Verification,
-            ReceiptStoreError::Disk { .. } => ExitStatus::Failure,
+            ReceiptStoreError::Disk { .. } | ReceiptStoreError::TooLong { .. } => ExitStatus::Failure,
         };
         Self::new(status, "receipts", error.to_string())
     }
@@ -116,7 +116,7 @@ fn show(store: &ReceiptStore, id: &str) -> Result<ExitStatus, CliFailure> {
 
 fn verify(global: &GlobalFlags, path: &std::path::Path) -> Result<ExitStatus, CliFailure> {
     let file = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| {
+    let text = read_shared(path).map_err(|error| {
         let text = format!("{file}: {error}\nhint: fedai receipts export FILE writes one");
         CliFailure::new(ExitStatus::Failure, "io", text)
     })?;
@@ -140,9 +140,8 @@ fn verify(global: &GlobalFlags, path: &std::path::Path) -> Result<ExitStatus, Cl
     match result {
         Ok(_) => {
             if !global.json {
-                let tail = if output.closed { "complete" } else { "no end line: a cut tail would not show" };
                 terminal::print(&format!(
-                    "ok: {} receipts, {} acknowledged, {} msat ({tail})\n",
+                    "ok: {} receipts, {} acknowledged, {} msat\n",
                     output.receipts, output.acknowledged, output.amount_msat
                 ))?;
             }

@@ -130,13 +130,15 @@ fn check_before_anything_starts(arguments: &UpArgs) -> Result<(), CliFailure> {
 fn check_folder(data: &Path) -> Result<(), CliFailure> {
     let written = std::fs::create_dir_all(data).and_then(|()| tempfile::tempfile_in(data));
     written.map(drop).map_err(|error| {
-        let text = format!("cannot write to {}: {error}\nhint: name another folder with --data", data.display());
+        let text =
+            format!("cannot write to {}: {error}\nhint: name another folder with --data", data.display());
         CliFailure::new(ExitStatus::Config, "data", text)
     })
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text.to_socket_addrs().map_err(|error| format!("not an address of this machine: {error}"))?;
+    let mut found =
+        text.to_socket_addrs().map_err(|error| format!("not an address of this machine: {error}"))?;
     found.next().ok_or_else(|| "the name has no address".to_owned())
 }
 

@@ -35,10 +35,10 @@ pub(crate) async fn ask(
     let buyer = settings.connect().await?;
     let cancel = cancel_on_signal();
     let outcome = async {
-        let contacts = wait_for_match(settings, arguments, &buyer, &cancel).await?;
+        let contacts = wait_for_match(settings, arguments, &buyer, &cancel.token).await?;
         terminal::say("");
-        let spec = spec(settings, arguments, &contacts, &prompt);
-        buy(settings, &buyer, spec, &contacts, &cancel).await
+        let spec = spec(settings, arguments, &contacts, &prompt)?;
+        buy(settings, &buyer, spec, &contacts, &cancel.token).await
     };
     let outcome = outcome.await;
     buyer.close().await;
@@ -80,7 +80,12 @@ fn verified_line(bought: &Bought) -> String {
     )
 }
 
-fn spec(settings: &Settings, arguments: &UpArgs, contacts: &[RouterContact], prompt: &str) -> JobSpec {
+fn spec(
+    settings: &Settings,
+    arguments: &UpArgs,
+    contacts: &[RouterContact],
+    prompt: &str,
+) -> Result<JobSpec, CliFailure> {
     let flags = JobFlags {
         model: arguments.model.clone(),
         max_tokens: arguments.max_tokens,
@@ -112,7 +117,7 @@ async fn wait_for_match(
         let outcome = if contacts.is_empty() && !is_own {
             None
         } else {
-            Some(buyer.quote(spec(settings, arguments, &contacts, "?"), &contacts, cancel).await)
+            Some(buyer.quote(spec(settings, arguments, &contacts, "?")?, &contacts, cancel).await)
         };
         match outcome {
             Some(Ok(_)) => return Ok(contacts),

@@ -11,6 +11,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod openai_server;
 pub mod schema;
 
 use std::fs::File;
@@ -30,6 +31,8 @@ pub struct World {
     folder: tempfile::TempDir,
     /// Running parts; killed at the end.
     parts: Vec<Part>,
+    /// What the logs hold.
+    log_filter: &'static str,
 }
 
 /// A process.
@@ -49,7 +52,15 @@ impl Drop for World {
 
 impl World {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), parts: Vec::new() }
+        let log_filter = "trace,nostr_relay_pool=warn,nostr_sdk=warn,tungstenite=warn,hyper=warn,mio=warn";
+        Self { folder: tempfile::tempdir().unwrap(), parts: Vec::new(), log_filter }
+    }
+
+    /// With everything in the logs that any library says.
+    pub fn with_full_logs() -> Self {
+        let mut world = Self::new();
+        world.log_filter = "trace";
+        world
     }
 
     pub fn path(&self) -> &Path {
@@ -75,10 +86,7 @@ impl World {
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_DATA_HOME", home.join("data"))
             .env("XDG_STATE_HOME", home.join("state"))
-            .env(
-                "RUST_LOG",
-                "trace,nostr_relay_pool=warn,nostr_sdk=warn,tungstenite=warn,hyper=warn,mio=warn",
-            )
+            .env("RUST_LOG", self.log_filter)
             .stdin(Stdio::null());
         command
     }
@@ -87,7 +95,18 @@ impl World {
     pub fn start(&mut self, name: &str, arguments: &[&str]) {
         let log = File::create(self.log(name)).unwrap();
         let child = self.command(arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.adopt(name, child);
+    }
+
+    /// Takes over a process, to kill it at the end at the latest.
+    pub fn adopt(&mut self, name: &str, child: Child) {
         self.parts.push(Part { name: name.to_owned(), child });
+    }
+
+    /// Waits for the end of a part.
+    pub fn exit_code(&mut self, name: &str) -> Option<i32> {
+        let part = self.parts.iter_mut().find(|part| part.name == name).unwrap();
+        wait_for("the end of a part", || part.child.try_wait().unwrap()).code()
     }
 
     /// Starts a relay; gives its URL.
@@ -109,6 +128,10 @@ impl World {
     }
 
     pub fn node(&mut self, name: &str, relays: &[&str], runner: &str) {
+        self.node_of_kind(name, relays, "mock", runner);
+    }
+
+    pub fn node_of_kind(&mut self, name: &str, relays: &[&str], kind: &str, runner: &str) {
         let data = self.path().join(name).display().to_string();
         let mut arguments = vec![
             "node-agent",
@@ -118,7 +141,7 @@ impl World {
             "--name",
             name,
             "--runner-kind",
-            "mock",
+            kind,
             "--runner",
             runner,
         ];
@@ -265,7 +288,14 @@ pub fn with_input(mut command: Command, text: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Lines of a reader, for streams that are read as they come.
-pub fn lines(reader: impl Read) -> impl Iterator<Item = String> {
-    BufReader::new(reader).lines().map_while(Result::ok)
+/// The first line of a stream whose writer stays.
+pub fn first_line(reader: impl Read + Send + 'static) -> String {
+    let (sender, line) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if BufReader::new(reader).read_line(&mut line).is_ok() {
+            drop(sender.send(line));
+        }
+    });
+    line.recv_timeout(PATIENCE).expect("a first line in time")
 }
