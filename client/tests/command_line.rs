@@ -158,3 +158,17 @@ fn a_receipts_file_holds_until_a_byte_a_line_or_a_signature_is_not_its_own() {
         "a foreign signature"
     );
 }
+
+/// A reader that has gone has seen enough; a disk that is full has not.
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    world.node("node", &[&relay], "mock://local?tokens=4&token_ms=1&prefill_ms=1&slots=2");
+    world.wait_for_nodes(&[&relay], 1);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status =
+        world.client(&[&relay], &["chat", "hi"]).stdout(full).stderr(std::process::Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(1));
+}

@@ -1,6 +1,7 @@
 //! How an answer is handed to a person or a program: text as it streams, one line about what it cost on stderr, or one
 //! JSON object at the end.
 
+use std::io;
 use std::ops::ControlFlow;
 
 use fedai_protocol::PublicKey;
@@ -18,7 +19,8 @@ use crate::shell::receipt_store::DISPUTES_FILE_NAME;
 /// Prints text as it comes.
 #[derive(Debug, Default)]
 pub struct StreamPrinter {
-    is_closed: bool,
+    /// Why nothing more can be written.
+    failed: Option<io::Error>,
     ends_with_break: bool,
 }
 
@@ -31,8 +33,8 @@ impl OutputSink for StreamPrinter {
         self.ends_with_break = text.ends_with('\n');
         match terminal::print_foreign(&text) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(_) => {
-                self.is_closed = true;
+            Err(error) => {
+                self.failed = Some(error);
                 ControlFlow::Break(())
             }
         }
@@ -44,16 +46,19 @@ impl OutputSink for StreamPrinter {
 }
 
 impl StreamPrinter {
-    /// True when nobody reads any more.
+    /// True when nothing more can be written.
     #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        self.is_closed
+    pub const fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
-    /// Ends the answer's last line.
-    pub fn finish(&self) {
-        if !self.ends_with_break && !self.is_closed {
-            drop(terminal::print("\n"));
+    /// Ends the answer's last line. An error when not all of the answer could be written: a full disk is a failure,
+    /// a reader that has gone is not, which the caller tells apart.
+    pub fn finish(self) -> io::Result<()> {
+        match self.failed {
+            Some(error) => Err(error),
+            None if self.ends_with_break => Ok(()),
+            None => terminal::print("\n"),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `fedai chat`: a prompt from the command line or a pipe is answered once; at a terminal without a prompt it becomes a
 //! conversation.
 
+use std::io::ErrorKind;
+
 use fedai_protocol::job_open::JobEndpoint;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -101,21 +103,13 @@ pub(crate) async fn buy_live(
 ) -> Result<Option<Bought>, CliFailure> {
     let mut printer = StreamPrinter::default();
     let outcome = buyer.run(spec, contacts, held, &mut printer, cancel).await;
-    if printer.is_closed() {
-        return Ok(None);
+    let is_shown = outcome.as_ref().map_or_else(|failure| failure.has_shown, |_| true);
+    if (is_shown || printer.has_failed())
+        && let Err(error) = printer.finish()
+    {
+        return if error.kind() == ErrorKind::BrokenPipe { Ok(None) } else { Err(error.into()) };
     }
-    match outcome {
-        Ok(bought) => {
-            printer.finish();
-            Ok(Some(bought))
-        }
-        Err(failure) => {
-            if failure.has_shown {
-                printer.finish();
-            }
-            Err(failure.into())
-        }
-    }
+    Ok(Some(outcome?))
 }
 
 /// The routers to ask, or exit code 5.

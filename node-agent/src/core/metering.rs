@@ -1,8 +1,8 @@
 //! From the runner's numbers to what is owed: bounded by what anyone can count, priced once, capped by the ticket.
 //!
 //! Rules: empty output, an error before the first token, or a whole answer without usage owe nothing; no claim leaves
-//! here that a client with the same bytes would refute. Pieces of output stand in for tokens in one case only: an answer
-//! that was broken off, for which runners say no usage. There they are a lower bound, in the client's favour.
+//! here that a client with the same bytes would refute. Pieces of output stand in for tokens in one case only: an
+//! answer that was broken off, for which runners say no usage. There they are a lower bound, in the client's favour.
 
 use fedai_protocol::usage::UsageBoundError;
 use fedai_protocol::{Msat, Price, Tokens, Usage};
@@ -31,7 +31,8 @@ pub(crate) struct KnownBytes {
     pub(crate) output: u64,
 }
 
-/// What a broken-off answer used at least: a token for each piece of text. The prompt is not counted, nobody said its size.
+/// What a broken-off answer used at least: a token for each piece of text. The prompt is not counted: nobody said its
+/// size.
 pub(crate) fn at_least(pieces: u64) -> ReportedUsage {
     ReportedUsage { output_tokens: pieces, ..ReportedUsage::default() }
 }

@@ -1,7 +1,7 @@
 //! Runners: programs somebody else wrote that turn a prompt into tokens, behind one interface.
 //!
 //! Why: the node never runs a model itself, and everything above this module must not care which
-//! program does. The rule: adding a runner is one new file here plus its line in [`ADAPTERS`];
+//! program does. The rule: adding a runner is one new file here plus its line in `ADAPTERS`;
 //! nothing outside this directory changes. Adapters forward request bodies as they came and keep
 //! every field of the replies, because runners differ in exactly the fields a strict type would lose.
 
