@@ -172,3 +172,16 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
         world.client(&[&relay], &["chat", "hi"]).stdout(full).stderr(std::process::Stdio::null()).status();
     assert_eq!(status.unwrap().code(), Some(1));
 }
+
+/// However short the time: when it is over, the answer is "timeout", not a word about clocks.
+#[test]
+fn a_deadline_below_a_second_is_a_timeout() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    world.node("node", &[&relay], "mock://local?tokens=4&token_ms=1&prefill_ms=3000&slots=2");
+    world.wait_for_nodes(&[&relay], 1);
+    for timeout in ["10ms", "300ms", "1500ms"] {
+        assert_eq!(exit(&world, &["chat", "--relay", &relay, "--timeout", timeout, "hi"]), 124, "{timeout}");
+    }
+}

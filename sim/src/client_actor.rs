@@ -61,7 +61,7 @@ impl ClientActor {
     pub fn new(now: UnixMicros, arrival: &Arrival, router: RouterContact, chance: &mut Chance) -> Self {
         let spec = spec(now, arrival, router.identity);
         let (request, is_bulky) = (spec.request.clone(), spec.is_bulky());
-        let expires_at = spec.deadline.seconds();
+        let expires_at = spec.expires_at();
         let journey = Journey::new(spec, JourneyTiming::default(), None, now);
         let ticket_key = SigningKey::generate(chance);
         Self { journey, request, is_bulky, expires_at, router, ticket_key, sessions: BTreeMap::new() }

@@ -27,7 +27,7 @@ struct Conversation {
 pub async fn run(settings: &Settings, arguments: &ChatArgs, buyer: &Buyer) -> Result<ExitStatus, CliFailure> {
     let contacts = contacts(settings, buyer).await?;
     let mut talk = Conversation { messages: system_message(arguments), previous: None, held: None };
-    terminal::say("Ctrl-D ends, Ctrl-C stops an answer, /clear forgets what was said.");
+    terminal::say(COMMANDS);
     let mut editor = Some(DefaultEditor::new().map_err(|error| {
         CliFailure::usage(format!("no terminal to talk at: {error}\nhint: give the prompt as an argument"))
     })?);
@@ -48,9 +48,20 @@ pub async fn run(settings: &Settings, arguments: &ChatArgs, buyer: &Buyer) -> Re
                 talk = Conversation { messages: system_message(arguments), ..talk };
                 terminal::say("forgotten");
             }
+            "/quit" | "/exit" => return Ok(ExitStatus::Success),
+            word if is_command(word) => terminal::say(COMMANDS),
             text => turn(settings, arguments, buyer, &contacts, &mut talk, text).await,
         }
     }
+}
+
+/// What can be typed besides prompts.
+const COMMANDS: &str = "Ctrl-D or /quit ends, Ctrl-C stops an answer, /clear forgets what was said.";
+
+/// A mistyped command is not sent to a stranger as a prompt; a path or a sentence that begins with a slash is.
+fn is_command(text: &str) -> bool {
+    text.strip_prefix('/')
+        .is_some_and(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic()))
 }
 
 /// How the terminal was set before the line editor changed it. `stty` knows, wherever there is a terminal.
@@ -139,5 +150,20 @@ async fn turn(
             talk.messages.pop();
             terminal::say(&failure.for_people());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_after_a_slash_is_a_command_and_anything_else_a_prompt() {
+        assert!(["/help", "/clear", "/Quit"].into_iter().all(is_command));
+        assert!(
+            ["/", "/etc/passwd", "/ what is this", "help", "/why me"]
+                .into_iter()
+                .all(|text| !is_command(text))
+        );
     }
 }

@@ -4,10 +4,13 @@
 use fedai_protocol::job_open::JobEndpoint;
 use fedai_protocol::limits::INLINE_REQUEST_BYTES_MAX;
 use fedai_protocol::quote_request::{Constraints, Mode, ModelWanted, token_bucket};
-use fedai_protocol::{Msat, PublicKey, QuoteRequest, Tokens, UnixMicros};
+use fedai_protocol::{Msat, PublicKey, QuoteRequest, Tokens, UnixMicros, UnixSeconds};
 
 /// Largest request inside the job open once it is escaped; the ticket beside it takes a few kilobytes.
 const ESCAPED_REQUEST_BYTES_MAX: usize = 14_336;
+
+/// How long after its deadline a job's messages expire.
+const EXPIRY_MARGIN_SECONDS: u64 = 2;
 
 /// When output is handed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +92,13 @@ impl JobSpec {
         token_bucket(self.max_output_tokens)
     }
 
+    /// What messages of this job say of their end. A little after the deadline: they count whole seconds, by clocks that
+    /// are not ours, and it is the deadline here that ends the job.
+    #[must_use]
+    pub const fn expires_at(&self) -> UnixSeconds {
+        self.deadline.seconds().plus(EXPIRY_MARGIN_SECONDS)
+    }
+
     /// True when the request does not fit the job open and travels in pieces. Inside the open it is escaped twice,
     /// which makes four bytes of a quote or a backslash.
     #[must_use]
@@ -126,7 +136,7 @@ impl JobSpec {
             uses: self.uses,
             accept_auto: true,
             previous_node: self.previous_node,
-            expires_at: self.deadline.seconds().min(now.seconds().plus(30)),
+            expires_at: self.expires_at().min(now.seconds().plus(30)),
         }
     }
 }

@@ -80,7 +80,7 @@ impl<'a> JobRun<'a> {
         let job = JobWords {
             endpoint: spec.endpoint,
             is_bulky: spec.is_bulky(),
-            expires_at: spec.deadline.seconds(),
+            expires_at: spec.expires_at(),
             request: spec.request.clone(),
         };
         let (ticket, ticket_key, used) = match held {
