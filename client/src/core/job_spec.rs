@@ -92,8 +92,8 @@ impl JobSpec {
         token_bucket(self.max_output_tokens)
     }
 
-    /// What messages of this job say of their end. A little after the deadline: they count whole seconds, by clocks that
-    /// are not ours, and it is the deadline here that ends the job.
+    /// What messages of this job say of their end. A little after the deadline: they count whole seconds, by clocks
+    /// that are not ours, and it is the deadline here that ends the job.
     #[must_use]
     pub const fn expires_at(&self) -> UnixSeconds {
         self.deadline.seconds().plus(EXPIRY_MARGIN_SECONDS)
