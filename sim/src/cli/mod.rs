@@ -1,0 +1,58 @@
+//! Commands of the simulator: data on stdout, everything else on stderr; 0 when all invariants held, 1 when one did not
+//! or a file could not be written, 2 for a command that makes no sense.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod list;
+mod progress;
+mod run;
+mod swarm;
+
+/// Simulates a fed_AI network: the production router, node and client on virtual time.
+#[derive(Debug, Parser)]
+#[command(name = "fedai-sim", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one market and report on it.
+    Run(run::RunArgs),
+    /// Run many small worlds with faults, and stop at the first broken invariant.
+    Swarm(swarm::SwarmArgs),
+    /// List workloads, faults and invariants.
+    List,
+}
+
+/// Runs a command.
+#[must_use]
+pub fn execute(cli: &Cli) -> ExitCode {
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Swarm(args) => swarm::swarm(args),
+        Command::List => list::list(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command ends with.
+type Outcome = Result<(), Box<dyn core::error::Error>>;
+
+/// A closed pipe is not our failure.
+fn say(text: &str) -> Outcome {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,89 @@
+//! `run`: one market.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::progress::Progress;
+use super::{Outcome, say};
+use crate::report::{Report, markdown};
+use crate::run_log::RunLog;
+use crate::scenario::{Scenario, WorkloadKind};
+use crate::world::World;
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Nodes, of hardware classes drawn from the seed.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    nodes: u16,
+    /// Requests.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    requests: u32,
+    /// Seed of everything: the same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Requests a second.
+    #[arg(long, default_value_t = 2.0, value_parser = rate)]
+    rate: f64,
+    /// Workload.
+    #[arg(long, value_enum, default_value = "poisson")]
+    workload: Workload,
+    /// Draw faults from the seed, too.
+    #[arg(long)]
+    faults: bool,
+    /// Write report.json and report.md into this directory.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print JSON (schema_version in it) instead of Markdown.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Workload {
+    /// Independent requests with exponential gaps.
+    Poisson,
+    /// Conversations of a few turns.
+    Sessions,
+}
+
+/// Runs one market and writes its report.
+pub(super) fn run(args: &RunArgs) -> Outcome {
+    let kind = match args.workload {
+        Workload::Poisson => WorkloadKind::Poisson,
+        Workload::Sessions => WorkloadKind::Sessions,
+    };
+    let (nodes, requests) = (usize::from(args.nodes), usize::try_from(args.requests)?);
+    let market = Scenario::market(kind, nodes, requests, args.rate, args.seed);
+    let scenario = if args.faults { market.with_faults() } else { market };
+    let progress = Progress::new();
+    let outcome = World::new(scenario).run(&mut |log: &RunLog| progress.show(log.ended(), requests));
+    progress.clear();
+    let log = outcome.map_err(|violation| {
+        let (RunArgs { nodes, requests, seed, rate, .. }, workload) = (args, args.workload);
+        let faults = if args.faults { " --faults" } else { "" };
+        let workload = format!("{workload:?}").to_lowercase();
+        format!(
+            "{violation}\nhint: replay it with `fedai-sim run --nodes {nodes} --requests {requests} --seed {seed} \
+             --rate {rate} --workload {workload}{faults}`"
+        )
+    })?;
+    let report = Report::new(&log);
+    let (json, page) = (report.to_json()?, markdown::page(&report));
+    if let Some(folder) = &args.out {
+        write(folder, &json, &page)
+            .map_err(|error| format!("{} cannot be written: {error}", folder.display()))?;
+    }
+    say(if args.json { &json } else { &page })
+}
+
+fn write(folder: &Path, json: &str, page: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("report.json"), json)?;
+    std::fs::write(folder.join("report.md"), page)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.001..=10_000.0).contains(&rate) { Ok(rate) } else { Err("between 0.001 and 10000".to_owned()) }
+}
