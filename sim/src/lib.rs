@@ -12,6 +12,7 @@ pub mod cli;
 pub mod client_actor;
 pub mod faults;
 pub mod invariants;
+pub mod market;
 pub mod node_actor;
 pub mod relay_model;
 pub mod report;
