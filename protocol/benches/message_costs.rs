@@ -53,7 +53,7 @@ fn main() {
 /// Steps on single events and frames: sign, verify, derive, seal and sign a frame.
 fn event_steps() -> (f64, f64, f64, f64) {
     let (keys, mut entropy) = (samples::keys(), CountingEntropy(1));
-    let draft = || Draft { kind: 21_438, tags: vec![], content: "x".repeat(300), created_at: samples::AT };
+    let draft = || Draft::new(21_438, vec![], "x".repeat(300), samples::AT);
     let json = keys.node.sign(draft(), &mut entropy).to_json();
     let client = keys.session.public_key();
     let ours = samples::conversation(&keys.node_session, &keys.session);

@@ -50,6 +50,12 @@ pub struct Dispatch {
 impl Message for Dispatch {
     const KIND: u16 = event_kinds::DISPATCH;
 
+    #[cfg(feature = "simulation")]
+    fn simulated_salt(&self) -> u64 {
+        let first = self.nodes.first().map_or(0, |named| crate::simulated::fold(named.node.as_bytes()));
+        crate::simulated::fold(self.request.as_bytes()) ^ first
+    }
+
     fn tags(&self, _author: &PublicKey) -> Vec<Vec<String>> {
         let mut tags = vec![tag("e", self.request.to_hex()), tag("expiration", self.expires_at.to_string())];
         tags.extend(self.nodes.iter().map(|node| tag("p", node.node.to_hex())));

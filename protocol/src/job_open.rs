@@ -160,14 +160,13 @@ impl JobOpen {
         // The seal's time is the wrap's: NIP-59 backdates by days, strict relays refuse ephemerals older than a
         // minute.
         let at = now.minus(entropy.below(WRAP_BACKDATE_SECONDS_MAX + 1));
-        let seal =
-            ticket.sign(Draft { kind: SEAL, tags: Vec::new(), content: sealed, created_at: at }, entropy);
+        let seal = ticket.sign(Draft::new(SEAL, Vec::new(), sealed, at), entropy);
         let once = SigningKey::generate(entropy);
         let content = Conversation::derive(&once, inbox)
             .and_then(|outer| outer.seal_bounded(&seal.to_json(), entropy, EVENT_BYTES_MAX))
             .map_err(|_| ParseError::Sealed)?;
         let tags = vec![tag("p", inbox.to_hex())];
-        let wrap = once.sign(Draft { kind: EPHEMERAL_GIFT_WRAP, tags, content, created_at: at }, entropy);
+        let wrap = once.sign(Draft::new(EPHEMERAL_GIFT_WRAP, tags, content, at), entropy);
         Ok(WrappedJob { job, wrap })
     }
 
@@ -245,7 +244,7 @@ mod tests {
 
     /// A job open whose rumor has about `bytes` bytes, filled up by payment tokens.
     fn open_of(bytes: usize, key: &SigningKey) -> JobOpen {
-        let draft = Draft { kind: 1, tags: Vec::new(), content: "ticket".into(), created_at: AT };
+        let draft = Draft::new(1, Vec::new(), "ticket".into(), AT);
         let open = JobOpen {
             dispatch: key.sign(draft, &mut CountingEntropy(1)),
             endpoint: JobEndpoint::Chat,

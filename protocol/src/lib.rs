@@ -36,6 +36,8 @@ pub mod router_profile;
 pub mod sealed_session;
 pub mod session_frame;
 pub mod signing_key;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 pub mod trust_assertion;
 pub mod unix_time;
 pub mod usage;

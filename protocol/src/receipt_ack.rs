@@ -54,6 +54,11 @@ impl ReceiptAck {
 impl Message for ReceiptAck {
     const KIND: u16 = event_kinds::RECEIPT_ACK;
 
+    #[cfg(feature = "simulation")]
+    fn simulated_salt(&self) -> u64 {
+        crate::simulated::fold(self.receipt.id().as_bytes())
+    }
+
     fn tags(&self, _author: &PublicKey) -> Vec<Vec<String>> {
         let verdict = match &self.verdict {
             AckVerdict::Accepted => vec!["verdict".to_owned(), "accepted".to_owned()],

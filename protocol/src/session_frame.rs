@@ -162,8 +162,7 @@ impl SessionFrame {
         // JSON allows trailing white space: padding needs no field.
         plain.extend(core::iter::repeat_n(' ', size.saturating_sub(plain.len())));
         let content = conversation.seal(&plain, entropy).map_err(|_| ParseError::Sealed)?;
-        let draft =
-            Draft { kind: SESSION_FRAME, tags: vec![tag("p", to.to_hex())], content, created_at: now };
+        let draft = Draft::new(SESSION_FRAME, vec![tag("p", to.to_hex())], content, now);
         Ok(from.sign(draft, entropy))
     }
 

@@ -45,7 +45,7 @@ impl SigningKey {
     /// Signs a draft: one hash, one Schnorr signature (BIP-340), nothing verified twice.
     #[must_use]
     pub fn sign(&self, draft: Draft, entropy: &mut impl Entropy) -> VerifiedEvent {
-        let Draft { kind, tags, content, created_at } = draft;
+        let Draft { kind, tags, content, created_at, .. } = draft;
         let tags = Tags::from_list(tags.into_iter().filter_map(|tag| Tag::parse(tag).ok()).collect());
         let created_at = Timestamp::from_secs(created_at.0);
         let kind = Kind::from(kind);

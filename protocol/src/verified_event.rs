@@ -17,7 +17,14 @@ use crate::unix_time::UnixSeconds;
 
 /// A Nostr event whose size, id and signature hold. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedEvent(Arc<Event>);
+pub struct VerifiedEvent(Arc<Checked>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Checked {
+    event: Event,
+    #[cfg(feature = "simulation")]
+    typed: Option<crate::simulated::TypedBody>,
+}
 
 /// Why an event is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,54 +89,73 @@ impl VerifiedEvent {
         if !event.verify_signature() {
             return Err(VerifyError::Signature);
         }
-        Ok(Self(Arc::new(event)))
+        Ok(Self::signed_here(event))
     }
 
     /// An event that this process has just signed; checking our own signature would double its cost.
     pub(crate) fn signed_here(event: Event) -> Self {
-        Self(Arc::new(event))
+        Self(Arc::new(Checked {
+            event,
+            #[cfg(feature = "simulation")]
+            typed: None,
+        }))
+    }
+
+    /// An event of a simulated world: it carries its message as a value, and nothing else.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(draft: crate::message::Draft, author: PublicKey, id: EventId) -> Self {
+        let typed = draft.typed.as_ref().map(|(body, _)| body.clone());
+        Self(Arc::new(Checked { event: crate::simulated::bare_event(id, author, draft), typed }))
+    }
+
+    /// The message that a simulated event carries.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn typed<M: crate::Message>(&self) -> Option<crate::Received<M>> {
+        let message = self.0.typed.as_ref()?.get::<M>()?.clone();
+        let (author, id, created_at) = (self.author(), self.id(), self.created_at());
+        Some(crate::Received { message, author, id, created_at })
     }
 
     /// The event as the Nostr library knows it.
     #[must_use]
     pub fn as_event(&self) -> &Event {
-        &self.0
+        &self.0.event
     }
 
     /// Event id.
     #[must_use]
     pub fn id(&self) -> EventId {
-        self.0.id
+        self.0.event.id
     }
 
     /// Author.
     #[must_use]
     pub fn author(&self) -> PublicKey {
-        self.0.pubkey
+        self.0.event.pubkey
     }
 
     /// Kind number.
     #[must_use]
     pub fn kind(&self) -> u16 {
-        self.0.kind.as_u16()
+        self.0.event.kind.as_u16()
     }
 
     /// Time that the author wrote down.
     #[must_use]
     pub fn created_at(&self) -> UnixSeconds {
-        UnixSeconds(self.0.created_at.as_secs())
+        UnixSeconds(self.0.event.created_at.as_secs())
     }
 
     /// Content.
     #[must_use]
     pub fn content(&self) -> &str {
-        &self.0.content
+        &self.0.event.content
     }
 
     /// First value of the first tag with this name.
     #[must_use]
     pub fn tag(&self, name: &str) -> Option<&str> {
-        self.0.tags.iter().find_map(|tag| match tag.as_slice() {
+        self.0.event.tags.iter().find_map(|tag| match tag.as_slice() {
             [first, value, ..] if first == name => Some(value.as_str()),
             _ => None,
         })
@@ -137,7 +163,7 @@ impl VerifiedEvent {
 
     /// First values of all tags with this name.
     pub fn tags<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.tags.iter().filter_map(move |tag| match tag.as_slice() {
+        self.0.event.tags.iter().filter_map(move |tag| match tag.as_slice() {
             [first, value, ..] if first == name => Some(value.as_str()),
             _ => None,
         })
@@ -171,7 +197,7 @@ impl VerifiedEvent {
     /// Canonical JSON of the event.
     #[must_use]
     pub fn to_json(&self) -> String {
-        self.0.as_json()
+        self.0.event.as_json()
     }
 }
 
@@ -183,7 +209,7 @@ fn approximate_bytes(event: &Event) -> usize {
 
 impl Serialize for VerifiedEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.0.event.serialize(serializer)
     }
 }
 
@@ -203,7 +229,7 @@ mod tests {
     fn sample(kind: u16, tags: Vec<Vec<String>>) -> VerifiedEvent {
         let mut entropy = CountingEntropy(7);
         let key = SigningKey::generate(&mut entropy);
-        let draft = Draft { kind, tags, content: "hello".into(), created_at: UnixSeconds(1_000_000) };
+        let draft = Draft::new(kind, tags, "hello".into(), UnixSeconds(1_000_000));
         key.sign(draft, &mut entropy)
     }
 

@@ -29,7 +29,7 @@ fn read_as_everything(event: &VerifiedEvent) {
 }
 
 fn signed(kind: u16, tags: Vec<Vec<String>>, content: String) -> VerifiedEvent {
-    let draft = Draft { kind, tags, content, created_at: samples::AT };
+    let draft = Draft::new(kind, tags, content, samples::AT);
     samples::keys().ticket.sign(draft, &mut CountingEntropy(1))
 }
 

@@ -77,11 +77,6 @@ fn key() -> SigningKey {
 
 fn frame(author: &SigningKey, reader: &SigningKey, number: usize) -> VerifiedEvent {
     let tags = vec![vec!["p".to_owned(), reader.public_key().to_hex()]];
-    let draft = Draft {
-        kind: SESSION_FRAME,
-        tags,
-        content: format!("{number:0300}"),
-        created_at: wall_clock::now_seconds(),
-    };
+    let draft = Draft::new(SESSION_FRAME, tags, format!("{number:0300}"), wall_clock::now_seconds());
     author.sign(draft, &mut SystemEntropy)
 }

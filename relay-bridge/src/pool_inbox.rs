@@ -221,8 +221,7 @@ fn answer_challenge(link: &Link, challenge: &str) {
     let key = SigningKey::generate(&mut SystemEntropy);
     let tags =
         vec![vec!["relay".to_owned(), link.url.clone()], vec!["challenge".to_owned(), challenge.to_owned()]];
-    let draft =
-        Draft { kind: AUTH_KIND, tags, content: String::new(), created_at: wall_clock::now_seconds() };
+    let draft = Draft::new(AUTH_KIND, tags, String::new(), wall_clock::now_seconds());
     if let Err(error) = link.connection().send(Command::Auth(key.sign(draft, &mut SystemEntropy))) {
         tracing::debug!(relay = %link.url, %error, "challenge not answered");
     }

@@ -185,12 +185,7 @@ impl ProbeReport {
         self.stored_events_found =
             Some(relay.subscribe("found", &filter, timeout).await.is_some_and(|count| count > 0));
         let tags = taken.iter().map(|event| vec!["e".to_owned(), event.id().to_hex()]).collect();
-        let draft = Draft {
-            kind: DELETION,
-            tags,
-            content: "probe ended".to_owned(),
-            created_at: wall_clock::now_seconds(),
-        };
+        let draft = Draft::new(DELETION, tags, "probe ended".to_owned(), wall_clock::now_seconds());
         // Asked politely; where it is refused, the events expire.
         drop(relay.publish(&key.sign(draft, &mut SystemEntropy), timeout).await);
     }
@@ -237,8 +232,7 @@ async fn size_limit(address: &RelayAddress, timeout: Duration) -> Option<usize> 
 fn ephemeral(key: &SigningKey, bytes: usize) -> VerifiedEvent {
     let tags = vec![vec!["p".to_owned(), key.public_key().to_hex()]];
     let sign = |content: String| {
-        let draft =
-            Draft { kind: SESSION_FRAME, tags: tags.clone(), content, created_at: wall_clock::now_seconds() };
+        let draft = Draft::new(SESSION_FRAME, tags.clone(), content, wall_clock::now_seconds());
         key.sign(draft, &mut SystemEntropy)
     };
     let empty = sign(String::new()).to_json().len();
@@ -254,7 +248,7 @@ fn stored_sample(key: &SigningKey, kind: u16) -> VerifiedEvent {
         tag("alt", "probe of a relay; expires"),
     ];
     let content = "probe of a relay by fed_AI; expires in a minute".to_owned();
-    key.sign(Draft { kind, tags, content, created_at: now }, &mut SystemEntropy)
+    key.sign(Draft::new(kind, tags, content, now), &mut SystemEntropy)
 }
 
 /// The relay's own description (NIP-11), if it has a readable one.

@@ -130,12 +130,7 @@ mod tests {
     fn event(kind: u16, content: &str) -> VerifiedEvent {
         let mut entropy = CountingEntropy(1);
         let key = SigningKey::generate(&mut entropy);
-        let draft = Draft {
-            kind,
-            tags: vec![],
-            content: content.into(),
-            created_at: UnixSeconds(86_400 * 3 + 3_661),
-        };
+        let draft = Draft::new(kind, vec![], content.into(), UnixSeconds(86_400 * 3 + 3_661));
         key.sign(draft, &mut entropy)
     }
 

@@ -362,12 +362,7 @@ async fn a_session_of_many_keys_is_one_subscription() {
         in_time("frame", frames.recv()).await.unwrap();
     }
     drop(frames);
-    let draft = Draft {
-        kind: SESSION_FRAME,
-        tags: vec![],
-        content: String::new(),
-        created_at: wall_clock::now_seconds(),
-    };
+    let draft = Draft::new(SESSION_FRAME, vec![], String::new(), wall_clock::now_seconds());
     pool.publish_ephemeral(author.sign(draft, &mut SystemEntropy), RelayRole::Stream);
     eventually("all were sent", || pool.status().iter().map(|status| status.sent).sum::<u64>() == 301).await;
     assert_eq!(pool.drops(), Default::default());

@@ -95,7 +95,7 @@ async fn ask(
     let conversation = Conversation::derive(ticket, &profile.session).unwrap();
     let content = conversation.seal(&body_json(&request).unwrap(), &mut SystemEntropy).unwrap();
     let tags = request.tags(&ticket.public_key());
-    let draft = Draft { kind: QUOTE_REQUEST, tags, content, created_at: now };
+    let draft = Draft::new(QUOTE_REQUEST, tags, content, now);
     let event = ticket.sign(draft, &mut SystemEntropy);
     let filter = filters::of_kinds_to(&[QUOTE], [ticket.public_key()]);
     let mut replies = pool.ask(RelayRole::Control, event, filter, WAIT).await;

@@ -206,7 +206,7 @@ mod tests {
 
     fn event(kind: u16, content: &str, to: &SigningKey) -> VerifiedEvent {
         let tags = vec![vec!["p".to_owned(), to.public_key().to_hex()]];
-        let draft = Draft { kind, tags, content: content.to_owned(), created_at: UnixSeconds(1) };
+        let draft = Draft::new(kind, tags, content.to_owned(), UnixSeconds(1));
         to.sign(draft, &mut Chance::new(1, Stream::Keys))
     }
 

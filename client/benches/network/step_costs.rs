@@ -42,12 +42,7 @@ struct Steps {
 pub fn measure() -> Costs {
     let mut entropy = CountingEntropy(1);
     let keys: [SigningKey; 2] = std::array::from_fn(|_| SigningKey::generate(&mut entropy));
-    let draft = || Draft {
-        kind: 21_438,
-        tags: vec![],
-        content: "x".repeat(700),
-        created_at: UnixSeconds(1_700_000_000),
-    };
+    let draft = || Draft::new(21_438, vec![], "x".repeat(700), UnixSeconds(1_700_000_000));
     let json = keys[0].sign(draft(), &mut entropy).to_json();
     let conversation = Conversation::derive(&keys[0], &keys[1].public_key()).unwrap();
     let text = "x".repeat(512);

@@ -17,7 +17,7 @@ fn large_event(bytes: usize) -> VerifiedEvent {
 fn signed(n: u64, content: String) -> VerifiedEvent {
     let mut entropy = CountingEntropy(n);
     let key = SigningKey::generate(&mut entropy);
-    let draft = Draft { kind: 1434, tags: vec![], content, created_at: UnixSeconds(1) };
+    let draft = Draft::new(1434, vec![], content, UnixSeconds(1));
     key.sign(draft, &mut entropy)
 }
 

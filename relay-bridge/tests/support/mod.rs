@@ -27,7 +27,7 @@ pub(crate) fn event_at(
     at: UnixSeconds,
 ) -> VerifiedEvent {
     let tags = tags.iter().map(|tag| tag.iter().map(|part| (*part).to_owned()).collect()).collect();
-    key.sign(Draft { kind, tags, content: content.to_owned(), created_at: at }, &mut SystemEntropy)
+    key.sign(Draft::new(kind, tags, content.to_owned(), at), &mut SystemEntropy)
 }
 
 pub(crate) fn tagged_to(key: &SigningKey, kind: u16, to: &SigningKey, content: &str) -> VerifiedEvent {

@@ -95,7 +95,7 @@ mod tests {
         // The receipt is stored first and read last.
         let stored = [(RECEIPT, vec![]), (NODE_DESCRIPTOR, vec![vec!["d".to_owned(), "node".to_owned()]])];
         for (kind, tags) in stored {
-            let draft = Draft { kind, tags, content: String::new(), created_at: now };
+            let draft = Draft::new(kind, tags, String::new(), now);
             pool.publish_stored(key.sign(draft, &mut SystemEntropy)).await;
         }
         let (mut catch_up, mut events) = CatchUp::new(pool.clone());

@@ -60,7 +60,7 @@ impl Signer {
             None => body,
         };
         let tags = reply.tags(&self.identity());
-        let draft = Draft { kind: QuoteReply::KIND, tags, content, created_at: at };
+        let draft = Draft::new(QuoteReply::KIND, tags, content, at);
         Ok(self.identity.sign(draft, &mut SystemEntropy))
     }
 }
