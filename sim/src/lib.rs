@@ -10,6 +10,7 @@ pub mod agenda;
 pub mod chance;
 pub mod cli;
 pub mod client_actor;
+pub mod conduct;
 pub mod faults;
 pub mod invariants;
 pub mod market;
