@@ -138,6 +138,7 @@ impl Market {
             decision: "0".repeat(64),
             record: None,
             dispatch: Some(self.sign(&router, &dispatch)),
+            hedge_after_ms: None,
             expires_at: NOW.plus(30),
         }
     }

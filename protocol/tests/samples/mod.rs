@@ -199,6 +199,7 @@ pub(crate) fn quote_reply() -> QuoteReply {
         decision: record().digest(),
         record: Some(Box::new(record())),
         dispatch: Some(sign(&dispatch(), &keys.router)),
+        hedge_after_ms: Some(900),
         expires_at: AT.plus(60),
     };
     QuoteReply {

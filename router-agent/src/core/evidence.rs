@@ -110,7 +110,7 @@ impl RouterCore {
             self.failed(now, &first, &message.model);
         }
         if let Some((model, flight)) = self.book.land(&message.dispatch) {
-            self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+            self.ended(now, &flight.node, &model);
         }
         if message.outcome == Outcome::Complete {
             self.registry.output_length(now, &message.model, message.usage.output_tokens.get());
@@ -161,13 +161,18 @@ impl RouterCore {
             }
         }
         let trust = self.trust_of(&node);
-        let (ttft, total) = (ack.observed_ttft_ms, ack.observed_total_ms);
+        let observation = ack.observed_ttft_ms.zip(ack.observed_total_ms).map(|(ttft_ms, total_ms)| {
+            let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
+            Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued }
+        });
         self.registry.learn(now, &node, &receipt.model, &trust, |view| {
-            if let (Some(ttft_ms), Some(total_ms)) = (ttft, total) {
-                let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
-                view.observe(now, &Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued });
+            if let Some(seen) = &observation {
+                view.observe(now, seen);
             }
         });
+        if let Some(seen) = &observation {
+            self.scheduler.observed(now, &node, &receipt.model, seen);
+        }
     }
 
     /// A client that asks again without the node it was sent to says that the node did not serve. Each ticket says that
@@ -184,7 +189,7 @@ impl RouterCore {
                 let model = ticket.dispatch.model.clone();
                 // A load ping may have ended the job before its client said so.
                 if let Some((model, flight)) = self.book.land(&dispatch) {
-                    self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+                    self.ended(now, &flight.node, &model);
                 }
                 out.push(count("fed_router_failovers_total", "asked_again"));
                 self.failed(now, node, &model);
@@ -212,13 +217,14 @@ impl RouterCore {
         let over = old.len().saturating_sub(jobs);
         for (dispatch, _) in old.into_iter().take(over) {
             let Some((model, flight)) = self.book.land(&dispatch) else { continue };
-            self.registry.touch(now, &flight.node, &model, super::node_view::NodeView::ended);
+            self.ended(now, &flight.node, &model);
         }
     }
 
     fn failed(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
         let is_full =
             self.registry.view(node, model).is_some_and(|view| view.is_full(now, &self.terms.policy));
+        self.scheduler.failed(now, node, model, is_full);
         if is_full {
             self.registry.touch(now, node, model, |view| {
                 let in_flight = view.in_flight();

@@ -3,46 +3,37 @@
 //! The full record stays with the router; [`travelling`] cuts it to what fits a quote. The digest that a quote names is
 //! the digest of the record that travels in it, so that the client can check it.
 
+use fedai_protocol::Msat;
 use fedai_protocol::decision_record::{Candidate, DecisionRecord, Terms, Verdict};
 use fedai_protocol::limits::DECISION_CANDIDATES_MAX;
-use fedai_protocol::{Msat, UnixMicros};
 
-use super::candidate::Fleet;
-use super::filter::FilterCode;
-use super::prediction::Prediction;
-use super::scheduler::{Asked, Drawn, STRATEGY, Scratch};
+use super::sitting::{Drawn, Sitting};
 
-/// What a record is written from, beside the candidates.
-pub(crate) struct Story<'a> {
-    pub(crate) now: UnixMicros,
-    pub(crate) seed: u64,
-    pub(crate) asked: &'a Asked<'a>,
-    pub(crate) relaxed: &'a [FilterCode],
-    pub(crate) ceiling: Msat,
-    pub(crate) drawn: &'a Drawn,
+/// What a record is written from.
+pub(super) struct Story<'a> {
+    pub(super) sitting: &'a Sitting<'a>,
+    pub(super) seed: u64,
+    pub(super) strategy: &'a str,
+    pub(super) ceiling: Msat,
+    pub(super) drawn: &'a Drawn,
 }
 
 impl Story<'_> {
     /// The full record: the best candidates and everybody who was drawn, best first, then rejected ones.
-    pub(crate) fn record(
-        &self,
-        fleets: &[&Fleet],
-        predictions: &[Prediction<'_>],
-        scratch: &Scratch,
-    ) -> DecisionRecord {
-        let eligible = scratch.eligible();
-        let mut kept: Vec<usize> = scratch.best().to_vec();
+    pub(super) fn record(&self) -> DecisionRecord {
+        let (sitting, scratch) = (self.sitting, &self.sitting.scratch);
+        let mut kept: Vec<usize> = scratch.best.clone();
         kept.push(self.drawn.chosen);
         kept.extend(self.drawn.other);
         kept.extend(&self.drawn.fallbacks);
-        let utility = |at: &usize| eligible.get(*at).map_or(f64::MAX, |c| c.utility);
+        let utility = |at: &usize| scratch.eligible.get(*at).map_or(f64::MAX, |c| c.utility);
         kept.sort_by(|a, b| utility(a).total_cmp(&utility(b)).then(a.cmp(b)));
         kept.dedup();
-        let weights: f64 = eligible.iter().map(|candidate| candidate.weight).sum();
+        let weights: f64 = scratch.eligible.iter().map(|candidate| candidate.weight).sum();
         let mut candidates: Vec<Candidate> =
-            kept.iter().filter_map(|at| self.eligible(*at, weights, fleets, predictions, scratch)).collect();
-        candidates.extend(scratch.rejected().iter().filter_map(|(fleet, row, code)| {
-            let row = fleets.get(*fleet)?.rows().get(*row)?;
+            kept.iter().filter_map(|at| self.eligible(*at, weights)).collect();
+        candidates.extend(scratch.rejected.iter().filter_map(|(place, code)| {
+            let row = sitting.row(*place)?;
             Some(Candidate {
                 node: row.node,
                 offer: row.offer,
@@ -51,34 +42,27 @@ impl Story<'_> {
                 terms: None,
             })
         }));
-        let best = scratch.best().first().map_or(0.0, &utility_or_zero(eligible));
-        let chosen = utility_or_zero(eligible)(&self.drawn.chosen);
-        let considered: usize = fleets.iter().map(|fleet| fleet.rows().len()).sum();
+        let best = scratch.best.first().map_or(0.0, &utility);
+        let chosen = utility(&self.drawn.chosen);
+        let considered: usize = sitting.fleets.iter().map(|fleet| fleet.rows().len()).sum();
         DecisionRecord {
-            request: self.asked.id,
-            at: self.now,
-            mode: self.asked.request.mode,
-            strategy: STRATEGY.to_owned(),
+            request: sitting.asked.id,
+            at: sitting.now,
+            mode: sitting.asked.request.mode,
+            strategy: self.strategy.to_owned(),
             seed: self.seed,
             candidates,
             considered: u32::try_from(considered).unwrap_or(u32::MAX),
-            relaxed: self.relaxed.iter().map(|code| code.as_str().to_owned()).collect(),
+            relaxed: sitting.relaxed.iter().map(|code| code.as_str().to_owned()).collect(),
             regret_msat: rounded((chosen - best).max(0.0)),
             ceiling: self.ceiling,
         }
     }
 
-    fn eligible(
-        &self,
-        at: usize,
-        weights: f64,
-        fleets: &[&Fleet],
-        predictions: &[Prediction<'_>],
-        scratch: &Scratch,
-    ) -> Option<Candidate> {
-        let candidate = scratch.eligible().get(at)?;
-        let row = fleets.get(candidate.fleet)?.rows().get(candidate.row)?;
-        let prediction = predictions.get(candidate.fleet)?;
+    fn eligible(&self, at: usize, weights: f64) -> Option<Candidate> {
+        let candidate = self.sitting.scratch.eligible.get(at)?;
+        let row = self.sitting.row(candidate.place)?;
+        let prediction = self.sitting.predictions.get(candidate.place.fleet)?;
         let verdict = if at == self.drawn.chosen {
             Verdict::Chosen
         } else if self.drawn.fallbacks.contains(&at) {
@@ -88,7 +72,7 @@ impl Story<'_> {
         } else {
             Verdict::NotDrawn
         };
-        let mut terms = prediction.terms(row, prediction.jobs(row));
+        let mut terms = self.sitting.terms(candidate.place)?;
         terms.share = candidate.weight / weights.max(1e-300);
         terms.load_age_ms = prediction.load_age_ms(row);
         Some(Candidate {
@@ -126,10 +110,6 @@ pub fn travelling(full: &DecisionRecord, candidates_max: usize) -> DecisionRecor
         .cloned()
         .collect();
     DecisionRecord { candidates, ..full.clone() }
-}
-
-fn utility_or_zero<'a>(eligible: &'a [super::scheduler::Eligible]) -> impl Fn(&usize) -> f64 + 'a {
-    |at| eligible.get(*at).map_or(0.0, |c| c.utility)
 }
 
 /// Three decimals are more than any of these numbers deserves, and keep records short.

@@ -7,6 +7,7 @@
 pub mod announcing;
 pub mod breaker;
 pub mod candidate;
+pub mod decision;
 pub mod decision_entry;
 pub mod dispatch_book;
 pub mod estimate;
@@ -21,10 +22,12 @@ pub mod receipt_chain;
 pub mod receipt_ledger;
 pub mod registry;
 pub mod scheduler;
+pub mod sitting;
 pub mod status;
 pub mod trust;
 
 mod evidence;
+mod two_choices;
 
 use std::collections::BTreeMap;
 
@@ -46,7 +49,7 @@ use self::policy::Policy;
 use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
 use self::receipt_ledger::ReceiptLedger;
 use self::registry::{Admission, Held, Registry};
-use self::scheduler::{Asked, Decision, Scratch, plan};
+use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
 use self::status::RouterStatus;
 use self::trust::Trust;
 
@@ -210,9 +213,10 @@ pub enum Action {
 }
 
 /// The router. See the module's description for its contract.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RouterCore {
     terms: RouterTerms,
+    scheduler: Box<dyn Scheduler>,
     registry: Registry,
     desk: QuoteDesk,
     book: DispatchBook,
@@ -234,7 +238,14 @@ impl RouterCore {
     /// A router that knows nobody.
     #[must_use]
     pub fn new(now: UnixMicros, terms: RouterTerms) -> Self {
+        Self::with_scheduler(now, terms, Box::new(CapacityP2c))
+    }
+
+    /// As [`RouterCore::new`], with another strategy: what strategies are compared by.
+    #[must_use]
+    pub fn with_scheduler(now: UnixMicros, terms: RouterTerms, scheduler: Box<dyn Scheduler>) -> Self {
         Self {
+            scheduler,
             registry: Registry::new(terms.identity, terms.policy.clone()),
             desk: QuoteDesk::new(terms.identity, terms.quotes.clone()),
             book: DispatchBook::new(now.seconds()),
@@ -382,7 +393,7 @@ impl RouterCore {
         let asked = Asked { id: request.id, request: message, fee, methods };
         let seed = self.rng.next_u64();
         let policy = &self.terms.policy;
-        let decision = plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
+        let decision = self.scheduler.plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
         let (outcome, considered) = match &decision {
             Ok(decision) => ("chosen", decision.record.considered),
             Err(none) => ("none", none.considered),
@@ -416,6 +427,13 @@ impl RouterCore {
         };
         self.book.reserve(request, draft.model.clone(), flight);
         self.registry.touch(now, &first.choice.node, &draft.model, |view| view.sent(now));
+        self.scheduler.sent(now, &first.choice.node, &draft.model);
+    }
+
+    /// A job that was sent is over.
+    fn ended(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
+        self.registry.touch(now, node, model, node_view::NodeView::ended);
+        self.scheduler.ended(now, node, model);
     }
 
     fn dispatched(&mut self, now: UnixMicros, dispatch: Received<Dispatch>, out: &mut Vec<Action>) {
@@ -429,7 +447,7 @@ impl RouterCore {
     fn tick(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
         self.next_tick = now.plus(TICK_MICROS);
         for (model, flight) in self.book.expire(now) {
-            self.registry.touch(now, &flight.node, &model, node_view::NodeView::ended);
+            self.ended(now, &flight.node, &model);
         }
         if now >= self.next_refresh {
             self.next_refresh = now.plus(REFRESH_MICROS);

@@ -70,6 +70,8 @@ pub struct QuoteDraft {
     pub record: DecisionRecord,
     /// The ticket to be signed, when it was asked for at once.
     pub dispatch: Option<Dispatch>,
+    /// When a second copy is worth its cost, in milliseconds after the first was sent.
+    pub hedge_after_ms: Option<u64>,
     /// Not binding after this.
     pub expires_at: UnixSeconds,
 }
@@ -184,6 +186,7 @@ impl QuoteDesk {
             ceiling: decision.ceiling,
             record: decision.record,
             dispatch,
+            hedge_after_ms: decision.hedge_after_ms,
             expires_at,
         }
     }
@@ -253,9 +256,12 @@ impl QuoteDraft {
     ) -> Option<QuoteReply> {
         let nodes: Option<Vec<QuotedNode>> =
             self.nodes.iter().take(nodes_max).map(DraftNode::quoted).collect();
+        let nodes = nodes?;
         let record = travelling(&self.record, candidates.unwrap_or(0));
         let quote = Quote {
-            nodes: nodes?,
+            // Where fallbacks are left out there is nowhere to send a second copy.
+            hedge_after_ms: self.hedge_after_ms.filter(|_| nodes.len() > 1),
+            nodes,
             model: self.model.clone(),
             prompt_tokens: self.prompt_tokens,
             max_output_tokens: self.max_output_tokens,
