@@ -22,6 +22,10 @@ pub enum Stream {
     Keys = 5,
     /// Times of router restarts.
     Router = 6,
+    /// Sizes of jobs, and how long people think, where they do not share a stream with the arrivals.
+    Sizes = 7,
+    /// Which part of a recorded trace is replayed.
+    Trace = 8,
 }
 
 /// One stream.
@@ -54,7 +58,7 @@ impl Chance {
 
     /// Exponentially distributed with this mean, rounded down.
     pub fn exponential(&mut self, mean: f64) -> u64 {
-        (-mean * (1.0 - self.unit()).ln()).max(0.0) as u64
+        (-mean * libm::log(1.0 - self.unit())).max(0.0) as u64
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Violation {
 /// The books.
 #[derive(Debug, Default)]
 pub struct Watcher {
-    jobs: Vec<JobBook>,
+    jobs: BTreeMap<usize, JobBook>,
     attempts: BTreeMap<JobId, usize>,
     receipts: BTreeMap<JobId, EventId>,
     durable: BTreeSet<EventId>,
@@ -96,15 +96,10 @@ fn ensure(holds: bool, invariant: &'static str, detail: impl FnOnce() -> String)
 
 impl Watcher {
     /// A job came.
-    pub fn arrived(&mut self, prompt: Prompt, must_succeed: bool) {
+    pub fn arrived(&mut self, job: usize, prompt: Prompt, must_succeed: bool) {
         self.arrived = self.arrived.saturating_add(1);
-        self.jobs.push(JobBook {
-            prompt,
-            must_succeed,
-            shown: String::new(),
-            completed: false,
-            ended: false,
-        });
+        let (shown, completed, ended) = (String::new(), false, false);
+        self.jobs.insert(job, JobBook { prompt, must_succeed, shown, completed, ended });
     }
 
     /// A client opened a job at a node.
@@ -144,7 +139,7 @@ impl Watcher {
     /// Output was handed to the person.
     pub fn delivered(&mut self, job: usize, text: &str) -> Check {
         self.still_open(job)?;
-        let Some(book) = self.jobs.get_mut(job) else { return Ok(()) };
+        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
         book.shown.push_str(text);
         let is_begin = book.prompt.answer().starts_with(&book.shown);
         ensure(is_begin, "whole_answers", || {
@@ -155,7 +150,7 @@ impl Watcher {
     /// The person was told that the answer begins anew.
     pub fn restarted(&mut self, job: usize) -> Check {
         self.still_open(job)?;
-        self.jobs.get_mut(job).into_iter().for_each(|book| book.shown.clear());
+        self.jobs.get_mut(&job).into_iter().for_each(|book| book.shown.clear());
         Ok(())
     }
 
@@ -176,7 +171,7 @@ impl Watcher {
     /// A job ended for its person.
     pub fn ended(&mut self, job: usize, ending: &Result<Answer, JobFailure>) -> Check {
         self.still_open(job)?;
-        let Some(book) = self.jobs.get_mut(job) else { return Ok(()) };
+        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
         book.ended = true;
         match ending {
             Ok(answer) => {
@@ -228,7 +223,7 @@ impl Watcher {
 
     /// The last look: the router's books are the nodes' books.
     pub fn at_the_end(&self) -> Check {
-        let open = self.jobs.iter().position(|book| !book.ended);
+        let open = self.jobs.iter().find(|(_, book)| !book.ended).map(|(job, _)| *job);
         ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(0)))?;
         let mut router: BTreeMap<PublicKey, Sums> = BTreeMap::new();
         for ((node, _), sums) in &self.summaries {
@@ -244,7 +239,7 @@ impl Watcher {
     }
 
     fn still_open(&self, job: usize) -> Check {
-        let is_open = self.jobs.get(job).is_some_and(|book| !book.ended);
+        let is_open = self.jobs.get(&job).is_some_and(|book| !book.ended);
         ensure(is_open, "causality", || format!("something happened to job {job} after its end"))
     }
 }

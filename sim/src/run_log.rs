@@ -109,6 +109,13 @@ impl RunLog {
         self.ended
     }
 
+    /// A job came: in a closed loop, later than its earliest time.
+    pub fn arrived(&mut self, now: UnixMicros, job: usize) {
+        if let Some(log) = self.jobs.get_mut(job) {
+            log.at = now;
+        }
+    }
+
     /// A job ended.
     pub fn end(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) {
         let Some(log) = self.jobs.get_mut(job) else { return };

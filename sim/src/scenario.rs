@@ -6,9 +6,12 @@ use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 use crate::chance::{Chance, Stream};
 use crate::faults::FaultPlan;
 use crate::runner_model::RunnerProfile;
-use crate::workload::Arrival;
+use crate::workload::closed_loop::ClosedLoop;
+use crate::workload::gaps::Gaps;
+use crate::workload::open_loop::{OpenLoop, Sizes};
 use crate::workload::poisson::Poisson;
 use crate::workload::sessions::Sessions;
+use crate::workload::{Arrival, BlockTable};
 
 /// The model that all simulated nodes offer.
 pub const MODEL: &str = "simulated-8b";
@@ -42,12 +45,79 @@ pub enum Tamper {
 }
 
 /// Which workload a market has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WorkloadKind {
     /// Independent jobs.
     Poisson,
-    /// Conversations of several turns.
+    /// Conversations of several turns, whose times do not depend on the answers.
     Sessions,
+    /// Independent jobs that come in another way, under this name.
+    Open(&'static str, Gaps),
+    /// Conversations of people who wait for the answer before they think on.
+    ClosedLoop,
+}
+
+impl WorkloadKind {
+    /// Names of all, as reports and the command line have them, and what they are.
+    pub const NAMES: [(&str, &str); 7] = [
+        ("poisson", "independent requests with exponential gaps"),
+        ("gamma", "independent requests with gamma gaps, in bursts (coefficient of variation 2)"),
+        ("weibull", "independent requests with Weibull gaps, in longer bursts (shape 0.6)"),
+        ("diurnal", "independent requests at a rate that swings by 80 % over ten minutes"),
+        ("spikes", "independent requests, every five minutes half a minute at five times the rate"),
+        ("sessions", "conversations of a few turns that carry what was said, on times of their own"),
+        ("closed-loop", "conversations whose next turn comes a think time after the answer"),
+    ];
+
+    /// The workload of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "poisson" => Self::Poisson,
+            "gamma" => Self::Open("gamma", Gaps::Gamma { cv: 2.0 }),
+            "weibull" => Self::Open("weibull", Gaps::Weibull { shape: 0.6 }),
+            "diurnal" => Self::Open("diurnal", Gaps::Diurnal { period_seconds: 600.0, swing: 0.8 }),
+            "spikes" => {
+                let spikes = Gaps::Spikes { every_seconds: 300.0, length_seconds: 30.0, factor: 5.0 };
+                Self::Open("spikes", spikes)
+            }
+            "sessions" => Self::Sessions,
+            "closed-loop" => Self::ClosedLoop,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Poisson => "poisson",
+            Self::Sessions => "sessions",
+            Self::Open(name, _) => name,
+            Self::ClosedLoop => "closed-loop",
+        }
+    }
+
+    fn draw(&self, requests: usize, rate: f64, begin: UnixMicros, seed: u64) -> (Vec<Arrival>, BlockTable) {
+        let mut chance = Chance::new(seed, Stream::Workload);
+        let arrivals = match *self {
+            Self::Poisson => Poisson { requests, rate, prompt_bytes_mean: 900.0, words_mean: 60.0 }
+                .draw(begin, &mut chance),
+            Self::Sessions => {
+                Sessions { requests, rate, turns_mean: 4.0, think_seconds_mean: 8.0 }.draw(begin, &mut chance)
+            }
+            Self::Open(_, gaps) => {
+                OpenLoop { requests, rate, gaps, sizes: Sizes::default() }.draw(begin, seed)
+            }
+            Self::ClosedLoop => {
+                let (turns_mean, think_seconds_mean, sizes) = (4.0, 8.0, Sizes::default());
+                let sessions_rate = rate / turns_mean;
+                return ClosedLoop { requests, sessions_rate, turns_mean, think_seconds_mean, sizes }
+                    .draw(begin, seed);
+            }
+        };
+        (arrivals, BlockTable::default())
+    }
 }
 
 /// A run.
@@ -59,8 +129,10 @@ pub struct Scenario {
     pub workload: &'static str,
     /// Nodes.
     pub nodes: Vec<NodeSpec>,
-    /// Jobs, in order of time.
+    /// Jobs, in order of their numbers; who comes when is asked of an [`ArrivalQueue`](crate::workload::ArrivalQueue).
     pub arrivals: Vec<Arrival>,
+    /// The blocks that their prompts are made of.
+    pub blocks: BlockTable,
     /// Faults.
     pub faults: FaultPlan,
     /// From a sender through a relay to a reader, in milliseconds.
@@ -76,19 +148,14 @@ impl Scenario {
     #[must_use]
     pub fn market(kind: WorkloadKind, nodes: usize, requests: usize, rate: f64, seed: u64) -> Self {
         let mut fleet = Chance::new(seed, Stream::Fleet);
-        let mut workload = Chance::new(seed, Stream::Workload);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
-        let arrivals = match kind {
-            WorkloadKind::Poisson => Poisson { requests, rate, prompt_bytes_mean: 900.0, words_mean: 60.0 }
-                .draw(begin, &mut workload),
-            WorkloadKind::Sessions => Sessions { requests, rate, turns_mean: 4.0, think_seconds_mean: 8.0 }
-                .draw(begin, &mut workload),
-        };
+        let (arrivals, blocks) = kind.draw(requests, rate, begin, seed);
         Self {
             seed,
-            workload: if kind == WorkloadKind::Poisson { "poisson" } else { "sessions" },
+            workload: kind.name(),
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
+            blocks,
             faults: FaultPlan::none(),
             relay_way_ms: 35,
             relay_jitter_ms: 10,
@@ -100,7 +167,7 @@ impl Scenario {
     #[must_use]
     pub fn with_faults(mut self) -> Self {
         let begin = START.plus_seconds(WARM_UP_SECONDS);
-        let last = self.arrivals.last().map_or(begin, |arrival| arrival.at);
+        let last = self.arrivals.iter().map(|arrival| arrival.at).max().unwrap_or(begin);
         let mut chance = Chance::new(self.seed, Stream::Faults);
         let plan = FaultPlan::draw(self.nodes.len(), begin, last.plus_seconds(10), &mut chance);
         self.faults = plan.with_router_crash(begin, &mut Chance::new(self.seed, Stream::Router));
@@ -133,6 +200,7 @@ impl Scenario {
             workload: "swarm",
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
+            blocks: BlockTable::default(),
             faults: FaultPlan::draw(nodes, begin, calm_at, &mut chance)
                 .with_router_crash(begin, &mut Chance::new(seed, Stream::Router)),
             relay_way_ms: chance.between(1, 120),

@@ -20,6 +20,7 @@ use crate::run_log::RunLog;
 use crate::runner_model::Due;
 use crate::scenario::{START, Scenario, Tamper};
 use crate::turn::{Effect, Fact, Turn};
+use crate::workload::ArrivalQueue;
 
 /// Somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,10 @@ pub struct World {
     spins: BTreeMap<Party, (UnixMicros, u32)>,
     watcher: Watcher,
     log: RunLog,
+    queue: ArrivalQueue,
     to_come: usize,
+    /// The latest one that is on the agenda.
+    last_arrival: UnixMicros,
     calm: bool,
     over_at: Option<UnixMicros>,
 }
@@ -89,7 +93,9 @@ impl World {
             spins: BTreeMap::new(),
             watcher: Watcher::default(),
             log: RunLog::new(&scenario),
+            queue: ArrivalQueue::new(&scenario.arrivals),
             to_come: scenario.arrivals.len(),
+            last_arrival: START,
             calm: false,
             over_at: None,
             scenario,
@@ -99,9 +105,6 @@ impl World {
     /// Runs to the end, or to the first invariant that does not hold. `progress` hears of ended jobs.
     pub fn run(mut self, progress: &mut dyn FnMut(&RunLog)) -> Result<RunLog, Violation> {
         self.begin()?;
-        let last = self.scenario.arrivals.last().map_or(START, |arrival| arrival.at);
-        let horizon =
-            last.max(self.scenario.faults.calm_at).plus_seconds(DEADLINE_SECONDS + NODE_PATIENCE_SECONDS);
         let mut ended = 0;
         while let Some(happening) = self.agenda.take_next() {
             self.happen(happening)?;
@@ -113,7 +116,8 @@ impl World {
             if self.is_over(now) {
                 break;
             }
-            if now > horizon {
+            let last = self.last_arrival.max(self.scenario.faults.calm_at);
+            if now > last.plus_seconds(DEADLINE_SECONDS + NODE_PATIENCE_SECONDS) {
                 return self
                     .check(Err(("every_job_ends", format!("{} jobs are still open", self.clients.len()))))
                     .map(|()| self.log);
@@ -124,8 +128,8 @@ impl World {
 
     fn begin(&mut self) -> Result<(), Violation> {
         let faults = self.scenario.faults.clone();
-        for (job, arrival) in self.scenario.arrivals.iter().enumerate() {
-            self.agenda.at(arrival.at, Happening::Arrival(job));
+        while let Some((at, job)) = self.queue.take_next() {
+            self.expect(at, job);
         }
         for NodeFault { node, at, until } in &faults.crashes {
             self.agenda.at(*at, Happening::Crash(*node));
@@ -203,13 +207,19 @@ impl World {
         }
     }
 
+    fn expect(&mut self, at: UnixMicros, job: usize) {
+        self.last_arrival = self.last_arrival.max(at);
+        self.agenda.at(at, Happening::Arrival(job));
+    }
+
     fn arrive(&mut self, now: UnixMicros, job: usize) -> Result<(), Violation> {
         self.to_come = self.to_come.saturating_sub(1);
+        self.log.arrived(now, job);
         let Some(arrival) = self.scenario.arrivals.get(job).copied() else { return Ok(()) };
         let contact = RouterContact { identity: self.router.identity(), session: self.router.session() };
         let client = ClientActor::new(now, &arrival, contact, &mut self.keys);
         self.clients.insert(job, client);
-        self.watcher.arrived(arrival.prompt, arrival.must_succeed);
+        self.watcher.arrived(job, arrival.prompt, arrival.must_succeed);
         self.act(Party::Client(job), |world, turn| world.client(job, |client| client.start(turn)))
     }
 
@@ -343,6 +353,9 @@ impl World {
             Fact::Ended(_) if self.scenario.tamper == Some(Tamper::ForgetEnding) => Ok(()),
             Fact::Ended(ending) => {
                 self.log.end(now, job, &ending);
+                for (at, next) in self.queue.ended(now, job) {
+                    self.expect(at, next);
+                }
                 self.watcher.ended(job, &ending)
             }
             Fact::Accused(code) => Err(("honest_is_not_accused", format!("the router has evidence: {code}"))),

@@ -51,6 +51,23 @@ fn a_market_without_faults_serves_everybody_it_has_room_for() {
 }
 
 #[test]
+fn every_workload_runs_and_a_closed_loop_waits_for_its_answers() {
+    for (name, _) in WorkloadKind::NAMES {
+        let kind = WorkloadKind::named(name).unwrap();
+        let log = run(Scenario::market(kind, 4, 30, 1.0, 1));
+        assert_eq!((log.ended(), log.scenario.workload), (30, name));
+        for (job, arrival) in log.scenario.arrivals.iter().enumerate() {
+            let Some((before, think)) = arrival.previous.and_then(|p| Some((p.job, p.think_micros?))) else {
+                continue;
+            };
+            let total_ms = log.jobs[before].end.as_ref().unwrap().total_ms;
+            let thought = log.jobs[job].at.since(log.jobs[before].at.plus_millis(total_ms));
+            assert!(thought.abs_diff(think) < 2_000, "{name} {job}: {thought} us, not {think}");
+        }
+    }
+}
+
+#[test]
 fn too_much_work_is_refused_with_a_code_and_nothing_is_lost() {
     let report = Report::new(&run(Scenario::market(WorkloadKind::Poisson, 1, 80, 20.0, 8)));
     let by_code: u64 = report.requests.drops_by_code.values().sum();

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use super::progress::Progress;
 use super::{Outcome, say};
@@ -25,9 +26,9 @@ pub(super) struct RunArgs {
     /// Requests a second.
     #[arg(long, default_value_t = 2.0, value_parser = rate)]
     rate: f64,
-    /// Workload.
-    #[arg(long, value_enum, default_value = "poisson")]
-    workload: Workload,
+    /// Workload; `list` says what each is.
+    #[arg(long, default_value = "poisson", value_parser = workloads())]
+    workload: String,
     /// Draw faults from the seed, too.
     #[arg(long)]
     faults: bool,
@@ -39,20 +40,9 @@ pub(super) struct RunArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Workload {
-    /// Independent requests with exponential gaps.
-    Poisson,
-    /// Conversations of a few turns.
-    Sessions,
-}
-
 /// Runs one market and writes its report.
 pub(super) fn run(args: &RunArgs) -> Outcome {
-    let kind = match args.workload {
-        Workload::Poisson => WorkloadKind::Poisson,
-        Workload::Sessions => WorkloadKind::Sessions,
-    };
+    let kind = WorkloadKind::named(&args.workload).ok_or("no such workload")?;
     let (nodes, requests) = (usize::from(args.nodes), usize::try_from(args.requests)?);
     let market = Scenario::market(kind, nodes, requests, args.rate, args.seed);
     let scenario = if args.faults { market.with_faults() } else { market };
@@ -60,9 +50,8 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     let outcome = World::new(scenario).run(&mut |log: &RunLog| progress.show(log.ended(), requests));
     progress.clear();
     let log = outcome.map_err(|violation| {
-        let (RunArgs { nodes, requests, seed, rate, .. }, workload) = (args, args.workload);
+        let RunArgs { nodes, requests, seed, rate, workload, .. } = args;
         let faults = if args.faults { " --faults" } else { "" };
-        let workload = format!("{workload:?}").to_lowercase();
         format!(
             "{violation}\nhint: replay it with `fedai-sim run --nodes {nodes} --requests {requests} --seed {seed} \
              --rate {rate} --workload {workload}{faults}`"
@@ -81,6 +70,10 @@ fn write(folder: &Path, json: &str, page: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("report.json"), json)?;
     std::fs::write(folder.join("report.md"), page)
+}
+
+fn workloads() -> PossibleValuesParser {
+    PossibleValuesParser::new(WorkloadKind::NAMES.map(|(name, _)| name))
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::run_log::{JobEnd, RunLog};
 use crate::scenario::START;
+use crate::statistics::fairness;
 
 /// Version of the structure below.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -169,7 +170,7 @@ impl Report {
                 list_msat_per_request: each(list_msat),
             },
             nodes,
-            jain_index: jain(&loads),
+            jain_index: ratio(fairness::jain(&loads), 1.0),
             network: Network {
                 events_published: log.relay.published,
                 events_dropped: log.relay.dropped,
@@ -220,13 +221,6 @@ fn percentiles(values: impl Iterator<Item = u64>) -> Percentiles {
     Percentiles { p50: at(50), p95: at(95), p99: at(99) }
 }
 
-/// Jain's fairness index.
-fn jain(loads: &[f64]) -> f64 {
-    let sum: f64 = loads.iter().sum();
-    let squares: f64 = loads.iter().map(|load| load * load).sum();
-    ratio(sum * sum, squares * loads.len() as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,12 +231,5 @@ mod tests {
         assert_eq!(percentiles_of_hundred, Percentiles { p50: 50, p95: 95, p99: 99 });
         assert_eq!(percentiles([7].into_iter()), Percentiles { p50: 7, p95: 7, p99: 7 });
         assert_eq!(percentiles([].into_iter()), Percentiles::default());
-    }
-
-    #[test]
-    fn jain_is_one_when_even_and_a_share_when_not() {
-        assert!((jain(&[0.5, 0.5, 0.5, 0.5]) - 1.0).abs() < 1e-9);
-        assert!((jain(&[1.0, 0.0, 0.0, 0.0]) - 0.25).abs() < 1e-9);
-        assert!(jain(&[]).abs() < 1e-9);
     }
 }

@@ -32,7 +32,7 @@ impl Poisson {
             let words = chance.exponential(self.words_mean).saturating_add(1).min(WORDS_MAX);
             let mode = draw_mode(chance);
             let prompt = Prompt { job, words, bytes };
-            arrivals.push(Arrival { at, prompt, mode, delivery: draw_delivery(chance), must_succeed: false });
+            arrivals.push(Arrival::single(at, prompt, mode, draw_delivery(chance)));
         }
         arrivals
     }

@@ -38,7 +38,7 @@ impl Sessions {
                 let words = chance.exponential(60.0).saturating_add(1).min(WORDS_MAX);
                 let prompt = Prompt { job: 0, words, bytes };
                 let (mode, delivery) = (draw_mode(chance), draw_delivery(chance));
-                arrivals.push(Arrival { at, prompt, mode, delivery, must_succeed: false });
+                arrivals.push(Arrival::single(at, prompt, mode, delivery));
                 bytes = bytes.saturating_add(words.saturating_mul(6)).min(PROMPT_BYTES_MAX);
                 let reading = words.saturating_mul(READ_MICROS_PER_WORD);
                 at = at.plus(reading).plus(chance.exponential(1e6 * self.think_seconds_mean));
