@@ -11,6 +11,7 @@ pub mod chance;
 pub mod cli;
 pub mod client_actor;
 pub mod conduct;
+pub mod conduct_log;
 pub mod faults;
 pub mod invariants;
 pub mod market;

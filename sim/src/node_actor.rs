@@ -2,6 +2,8 @@
 //!
 //! What is on disk survives a crash; keys of sessions and inboxes, jobs and the runner's work do not.
 
+mod misconduct;
+
 use std::collections::BTreeMap;
 
 use fedai_node_agent::core::metering::ReportedUsage;
@@ -16,11 +18,12 @@ use fedai_protocol::output_stream::output_line;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
 use fedai_protocol::{
-    Dispatch, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey,
+    Dispatch, EventId, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey,
     UnixMicros, UnixSeconds, VerifiedEvent,
 };
 
 use crate::chance::Chance;
+use crate::conduct::NodeConduct;
 use crate::router_actor::RELAY;
 use crate::runner_model::{Due, RunnerModel, Step};
 use crate::scenario::{MODEL, NodeSpec, Tamper};
@@ -37,6 +40,9 @@ pub struct NodeActor {
     life: Option<Life>,
     runner: RunnerModel<JobId>,
     tamper: Option<Tamper>,
+    conduct: Option<Box<dyn NodeConduct>>,
+    /// Receipts that its conduct signed on top of those of its core, and the last one of all.
+    further: (u64, EventId),
     incarnation: u32,
 }
 
@@ -81,6 +87,8 @@ impl NodeActor {
             life: None,
             runner,
             tamper: spec.tamper,
+            conduct: None,
+            further: (0, EventId::all_zeros()),
             incarnation: 0,
         }
     }
@@ -143,7 +151,10 @@ impl NodeActor {
             work: BTreeMap::new(),
         });
         self.take(Input::RunnerUp, turn);
-        let model = self.model();
+        let mut model = self.model();
+        if let Some(conduct) = &mut self.conduct {
+            conduct.model(&mut model);
+        }
         self.take(Input::ModelsChanged(vec![model]), turn);
     }
 
@@ -160,6 +171,7 @@ impl NodeActor {
             return;
         }
         let input = match event.kind() {
+            EPHEMERAL_GIFT_WRAP if self.conduct.as_mut().is_some_and(|conduct| !conduct.takes()) => None,
             EPHEMERAL_GIFT_WRAP => self.read_open(event),
             SESSION_FRAME => self.read_frame(event),
             _ => None,
@@ -176,6 +188,7 @@ impl NodeActor {
         };
         let job = due.key;
         match self.runner.step(turn.now, job, due.ticket) {
+            Step::Token(number, _) if self.holds(number) => self.abandon(job, turn),
             Step::Token(number, next) => {
                 turn.effects.push(Effect::Runner(next));
                 let choice = serde_json::json!({"index": 0, "delta": {"content": prompt.word(number)}});
@@ -189,7 +202,10 @@ impl NodeActor {
                 let end = serde_json::json!({"index": 0, "delta": {}, "finish_reason": "stop"});
                 self.take(Input::RunnerDelta { job, line: output_line(&end) }, turn);
                 let (input_tokens, output_tokens) = (prompt.tokens(), prompt.words);
-                let usage = ReportedUsage { input_tokens, output_tokens, ..ReportedUsage::default() };
+                let mut usage = ReportedUsage { input_tokens, output_tokens, ..ReportedUsage::default() };
+                if let Some(conduct) = &mut self.conduct {
+                    conduct.usage(&mut usage, prompt.words_limit());
+                }
                 self.take(Input::RunnerUsage { job, usage }, turn);
                 self.take(Input::RunnerDone { job }, turn);
             }
@@ -206,10 +222,8 @@ impl NodeActor {
         turn: &mut Turn<'_>,
     ) {
         self.write(event, dispatch, turn);
-        if self.tamper == Some(Tamper::DoubleCharge) {
-            self.charge_twice(event, dispatch, turn);
-        }
         self.take(Input::ReceiptDurable { job, event: event.clone() }, turn);
+        self.after_receipt(event, dispatch, turn);
     }
 
     /// Takes an input and does what comes of it.
@@ -230,17 +244,19 @@ impl NodeActor {
             Action::OpenSession { job, client, .. } => self.open_session(job, client, turn),
             Action::Send { job, frame } => self.send(job, *frame, turn),
             Action::StartRunner { job, work } => return self.start_runner(job, &work, turn),
-            Action::CancelRunner { job } => {
-                turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
-                if let Some(life) = &mut self.life {
-                    life.work.remove(&job);
-                }
-            }
+            Action::CancelRunner { job } => self.abandon(job, turn),
             Action::SignReceipt { job, draft, dispatch } => {
-                let event = self.identity.sign(draft, turn.chance);
+                let mut event = self.identity.sign(draft, turn.chance);
+                if self.conduct.is_some() {
+                    event = self.bent_receipt(event, turn);
+                }
                 turn.effects.push(Effect::Store(job, event, *dispatch));
             }
-            Action::PublishDescriptor(draft) | Action::PublishPing(draft) => drop(self.announce(draft, turn)),
+            Action::PublishPing(draft) => {
+                let draft = self.bent_ping(draft, turn);
+                drop(self.announce(draft, turn));
+            }
+            Action::PublishDescriptor(draft) => drop(self.announce(draft, turn)),
             Action::PublishOffer(draft) => {
                 let event = self.announce(draft, turn);
                 self.remember_offer(&event, turn.now.seconds());
@@ -265,6 +281,13 @@ impl NodeActor {
             Action::Exit => self.crash(turn.now),
         }
         None
+    }
+
+    fn abandon(&mut self, job: JobId, turn: &mut Turn<'_>) {
+        turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
+        if let Some(life) = &mut self.life {
+            life.work.remove(&job);
+        }
     }
 
     fn read_open(&self, event: &VerifiedEvent) -> Option<Input> {
@@ -345,16 +368,6 @@ impl NodeActor {
         self.disk.receipts.push((event.clone(), expires));
         turn.facts.push(Fact::Durable(event.clone()));
         turn.publish(event.clone());
-    }
-
-    /// A cheat for tests of the invariants: the same job once more, as the next link of the chain.
-    fn charge_twice(&mut self, event: &VerifiedEvent, dispatch: &VerifiedEvent, turn: &mut Turn<'_>) {
-        let Ok(first) = Receipt::parse(event) else { return };
-        let again = Receipt { seq: first.message.seq.saturating_add(1), prev: first.id, ..first.message };
-        if let Ok(draft) = again.draft(&self.identity(), turn.now.seconds()) {
-            let event = self.identity.sign(draft, turn.chance);
-            self.write(&event, dispatch, turn);
-        }
     }
 
     fn restored(&self) -> Restored {

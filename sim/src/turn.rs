@@ -40,7 +40,9 @@ pub enum Fact {
     /// A job ended for the person.
     Ended(Box<Result<Answer, JobFailure>>),
     /// The router says that a node cheated.
-    Accused(&'static str),
+    Accused(PublicKey, &'static str),
+    /// A dishonest node took another name.
+    Renamed(PublicKey),
     /// The router came back from its journal.
     RouterRestarted {
         /// True when its state is the one that it died with.
