@@ -5,6 +5,8 @@ use sha2::{Digest, Sha256};
 
 /// The node's identity vouching for a session key: (job, Sn, Sc).
 pub const SESSION_ACCEPT: &str = "fed_ai/session-accept/v1";
+/// A ticket key vouching for an acknowledgement: (receipt, Sc).
+pub const TICKET_PROOF: &str = "fed_ai/ticket-proof/v1";
 /// Commitment of a receipt to what was asked and answered.
 pub const RECEIPT_COMMITMENT: &str = "fed_ai/receipt-commitment/v1";
 /// Link between lines of a receipts file.

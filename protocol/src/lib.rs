@@ -38,6 +38,7 @@ pub mod session_frame;
 pub mod signing_key;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+pub mod ticket_proof;
 pub mod trust_assertion;
 pub mod unix_time;
 pub mod usage;

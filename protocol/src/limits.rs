@@ -82,6 +82,8 @@ pub const REFUSAL_TEXT_BYTES_MAX: usize = 512;
 pub const RECEIPT_EVENT_BYTES_MAX: usize = 8_192;
 /// Longest line of a receipts file: a receipt, its acknowledgement and its dispatch.
 pub const RECEIPTS_LINE_BYTES_MAX: usize = 32_768;
+/// Longest ticket proof in an acknowledgement: a key and a signature, sealed, are 432 bytes of base64.
+pub const TICKET_PROOF_BYTES_MAX: usize = 512;
 /// Receipt identifiers under one usage summary.
 pub const SUMMARY_RECEIPTS_MAX: usize = 100_000;
 

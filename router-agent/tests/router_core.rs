@@ -15,8 +15,8 @@ use fedai_protocol::{
 };
 use fedai_router_agent::core::announcing::Announcement;
 use fedai_router_agent::core::decision_entry::Replayed;
-use fedai_router_agent::core::{Action, Input, JournalKind, Restored, RestoredRecord, RouterCore};
-use world::{MODEL, Node, START, World, ack, heard, key, price, receipt, request, sign, terms};
+use fedai_router_agent::core::{AckProof, Action, Input, JournalKind, Restored, RestoredRecord, RouterCore};
+use world::{MODEL, Node, START, World, ack, heard, heard_from, key, price, receipt, request, sign, terms};
 
 const FREE: fedai_protocol::Price = fedai_protocol::Price::FREE;
 
@@ -335,6 +335,34 @@ fn the_word_of_a_stranger_has_no_weight() {
     let own = ack(&signed, &key(905), AckVerdict::Disputed("truncated".into()), START);
     world.step(Input::Acknowledged(heard(&own)));
     assert_eq!(world.core.trust_of(&world.nodes[0].id()).receipts(), 1);
+}
+
+/// The receipt names a key that the node made up, or the node signs with a key of its own: nothing of it counts, and it
+/// does not take the place of the client's word.
+#[test]
+fn a_node_cannot_acknowledge_itself() {
+    let mut world = World::new(&[FREE]);
+    let (ticket, _) = world.dispatch(request(Mode::Balanced));
+    let made_up = key(905);
+    let [signed, own] = serve(&world, &ticket, 0, EventId::all_zeros(), &made_up);
+    let before = world.core.trust_of(&world.nodes[0].id());
+    for (proof, code) in
+        [(AckProof::Missing, "unproven"), (AckProof::By(made_up.public_key()), "foreign_proof")]
+    {
+        let actions = world.step(Input::Acknowledged(heard_from(&own, proof)));
+        let counted = |action: &Action| matches!(action, Action::Count { label, .. } if label == code);
+        assert!(actions.iter().any(counted), "{code}: {actions:?}");
+        assert!(!actions.iter().any(|a| matches!(a, Action::Journal { kind: JournalKind::ProvenAck, .. })));
+        assert_eq!(world.core.trust_of(&world.nodes[0].id()), before, "{code}");
+    }
+    let proven = world.step(Input::Acknowledged(heard(&own)));
+    assert!(
+        proven
+            .iter()
+            .any(|a| matches!(a, Action::Journal { kind: JournalKind::ProvenAck, id } if *id == own.id()))
+    );
+    assert_eq!(world.core.trust_of(&world.nodes[0].id()).receipts(), 1);
+    assert!(signed.id() != own.id());
 }
 
 #[test]

@@ -9,7 +9,6 @@ use fedai_client::core::job_spec::{DeliveryMode, JobSpec, JourneyTiming, OnBreak
 use fedai_client::core::journey_step::{JourneyAction, JourneyInput};
 use fedai_client::core::quote_check::{Question, Ticket};
 use fedai_client::core::session_door::SessionDoor;
-use fedai_protocol::chunking;
 use fedai_protocol::event_kinds::{QUOTE, SESSION_FRAME};
 use fedai_protocol::job_open::{JobEndpoint, JobOpen, RequestBody, request_hash};
 use fedai_protocol::message::{Message, ParseError, Received, body_json};
@@ -20,6 +19,7 @@ use fedai_protocol::sealed_session::{Conversation, base64_encode};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{
     Entropy, PublicKey, QuoteReply, QuoteRequest, SigningKey, Tokens, UnixMicros, UnixSeconds, VerifiedEvent,
+    chunking, ticket_proof,
 };
 
 use crate::chance::Chance;
@@ -251,7 +251,9 @@ impl ClientActor {
     fn settle(&self, settlement: Settlement, turn: &mut Turn<'_>) {
         if let Some(session) = self.sessions.get(&settlement.attempt) {
             let key = session.door.session();
-            match settlement.acknowledgement().draft(&key.public_key(), turn.now.seconds()) {
+            let (router, receipt) = (&self.router.session, settlement.receipt.id());
+            let proof = ticket_proof::seal(&self.ticket_key, key, router, &receipt, turn.chance);
+            match settlement.acknowledgement(proof.ok()).draft(&key.public_key(), turn.now.seconds()) {
                 Ok(draft) => {
                     let ack = key.sign(draft, turn.chance);
                     turn.publish(ack);

@@ -9,8 +9,8 @@ use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
-    Dispatch, Entropy, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest, Receipt,
-    ReceiptAck, SigningKey, UnixMicros, VerifiedEvent,
+    Dispatch, Entropy, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest,
+    Receipt, ReceiptAck, SigningKey, UnixMicros, VerifiedEvent, ticket_proof,
 };
 use fedai_router_agent::core::announcing::{Announcement, Introduction};
 use fedai_router_agent::core::policy::Policy;
@@ -152,7 +152,12 @@ impl RouterActor {
             MODEL_OFFER => Input::Offer(Held { received: ModelOffer::parse(event)?, event: held }),
             LOAD_PING => Input::LoadPing(LoadPing::parse(event)?),
             RECEIPT => Input::Receipt(Receipt::parse(event)?),
-            RECEIPT_ACK => Input::Acknowledged(AckHeard::read(ReceiptAck::parse(event)?)?),
+            RECEIPT_ACK => {
+                let open = |sealed: &str, session: &PublicKey, receipt: &EventId| {
+                    ticket_proof::open(sealed, &self.session, session, receipt)
+                };
+                Input::Acknowledged(AckHeard::read(ReceiptAck::parse(event)?, open)?)
+            }
             QUOTE_REQUEST => {
                 let conversation =
                     Conversation::derive(&self.session, &event.author()).map_err(|_| ParseError::Sealed)?;
@@ -207,8 +212,9 @@ fn restored(at: UnixMicros, kind: JournalKind, event: &VerifiedEvent) -> Option<
     let record = match kind {
         JournalKind::Dispatch => RestoredRecord::Dispatch(Dispatch::parse(event).ok()?),
         JournalKind::Receipt => RestoredRecord::Receipt(Receipt::parse(event).ok()?),
-        JournalKind::Ack => {
-            RestoredRecord::Acknowledged(AckHeard::read(ReceiptAck::parse(event).ok()?).ok()?)
+        JournalKind::Ack | JournalKind::ProvenAck => {
+            let ack = ReceiptAck::parse(event).ok()?;
+            RestoredRecord::Acknowledged(AckHeard::journaled(ack, kind).ok()?)
         }
         JournalKind::Fork => RestoredRecord::Fork(Receipt::parse(event).ok()?),
     };

@@ -47,9 +47,9 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// The word on the receipt that is published.
+    /// The word on the receipt that is published, with the proof that the ticket's client says it.
     #[must_use]
-    pub fn acknowledgement(&self) -> ReceiptAck {
+    pub fn acknowledgement(&self, ticket_proof: Option<String>) -> ReceiptAck {
         ReceiptAck {
             receipt: self.receipt.clone(),
             verdict: match self.verdict {
@@ -59,6 +59,7 @@ impl Settlement {
             rating: None,
             observed_ttft_ms: self.observed_ttft_ms,
             observed_total_ms: Some(self.observed_total_ms),
+            ticket_proof,
         }
     }
 }

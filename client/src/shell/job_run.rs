@@ -16,7 +16,7 @@ use fedai_protocol::sealed_session::{Conversation, base64_encode};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{
     Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, SigningKey, UnixSeconds,
-    VerifiedEvent, chunking,
+    VerifiedEvent, chunking, ticket_proof,
 };
 use fedai_relay_bridge::{RelayRole, Subscription, SystemEntropy, filters, wall_clock};
 use tokio_util::sync::CancellationToken;
@@ -362,7 +362,8 @@ impl<'a> JobRun<'a> {
     fn settle(&mut self, settlement: &Settlement) {
         let Some(session) = self.sessions.get(&settlement.attempt) else { return };
         let key = session.door.session();
-        let draft = settlement.acknowledgement().draft(&key.public_key(), wall_clock::now_seconds());
+        let proof = self.ticket_proof(settlement, key);
+        let draft = settlement.acknowledgement(proof).draft(&key.public_key(), wall_clock::now_seconds());
         let Ok(draft) = draft else { return };
         let ack = key.sign(draft, &mut SystemEntropy);
         let (store, dispatch, receipt) = (&self.buyer.store, &settlement.dispatch, &settlement.receipt);
@@ -379,6 +380,14 @@ impl<'a> JobRun<'a> {
             let outcome = pool.publish_stored(ack).await;
             tracing::debug!(acks = outcome.acks, wanted = outcome.wanted, "acknowledgement published");
         }));
+    }
+
+    /// Sealed for the router of the ticket; none where we made it ourselves.
+    fn ticket_proof(&self, settlement: &Settlement, session: &SigningKey) -> Option<String> {
+        let router = self.sessions_of_routers.get(&settlement.dispatch.author())?;
+        let (key, receipt) = (&self.ticket_key, settlement.receipt.id());
+        let sealed = ticket_proof::seal(key, session, router, &receipt, &mut SystemEntropy);
+        sealed.inspect_err(|error| tracing::warn!(%error, "the acknowledgement goes without its proof")).ok()
     }
 
     async fn end(mut self, ending: Result<Answer, JobFailure>) -> Result<Bought, JobFailure> {

@@ -282,7 +282,14 @@ pub(crate) fn ack() -> ReceiptAck {
         rating: Some(90),
         observed_ttft_ms: Some(330),
         observed_total_ms: Some(1_950),
+        ticket_proof: Some(ticket_proof()),
     }
+}
+
+fn ticket_proof() -> String {
+    let (keys, receipt) = (keys(), sign(&receipt(), &keys().node).id());
+    let router = keys.router.public_key();
+    ticket_proof::seal(&keys.ticket, &keys.session, &router, &receipt, &mut CountingEntropy(5)).unwrap()
 }
 
 pub(crate) fn summary() -> UsageSummary {

@@ -1,5 +1,5 @@
 //! What receipts, acknowledgements and announced loads teach the router: sums, trust, speeds, breakers. Only the word
-//! of the client that a receipt names, under a ticket of ours, has weight. Keys are free: a key that neither announced
+//! of the client that our ticket was made for has weight, and it has to prove that it is that client. Keys are free: a key that neither announced
 //! itself nor is named by a ticket of ours gets no account, no trust and no line in the journal, whatever it signs.
 
 use fedai_protocol::message::{ParseError, Received};
@@ -24,6 +24,17 @@ const PROVEN_PAYMENT: Msat = Msat::ZERO;
 /// A job sent this long before a load ping is in its count, if it ever arrived, in microseconds.
 const ARRIVED_MICROS: u64 = 10_000_000;
 
+/// Whether the client of a ticket stands behind an acknowledgement. The shell opens and verifies; the core compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckProof {
+    /// No proof that holds: anybody's word, the node's own perhaps.
+    Missing,
+    /// This key has signed for the receipt and the session key that it names.
+    By(PublicKey),
+    /// It was held against its ticket when it was journaled.
+    Journaled,
+}
+
 /// An acknowledgement with its embedded receipt read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckHeard {
@@ -35,6 +46,8 @@ pub struct AckHeard {
     pub receipt: Received<Receipt>,
     /// What is said.
     pub verdict: AckVerdict,
+    /// Who proved to stand behind it.
+    pub proof: AckProof,
     /// Time to first token as the client saw it.
     pub observed_ttft_ms: Option<u64>,
     /// Total time as the client saw it.
@@ -42,11 +55,28 @@ pub struct AckHeard {
 }
 
 impl AckHeard {
-    /// Reads the embedded receipt.
-    pub fn read(ack: Received<ReceiptAck>) -> Result<Self, ParseError> {
+    /// Reads the embedded receipt. `open` is the shell's part: it opens the ticket proof for (session key, receipt).
+    pub fn read(
+        ack: Received<ReceiptAck>,
+        open: impl FnOnce(&str, &PublicKey, &EventId) -> Option<PublicKey>,
+    ) -> Result<Self, ParseError> {
         let receipt = ack.message.read_receipt()?;
+        let sealed = ack.message.ticket_proof.as_deref();
+        let ticket = sealed.and_then(|sealed| open(sealed, &ack.author, &receipt.id));
+        Ok(Self { proof: ticket.map_or(AckProof::Missing, AckProof::By), ..Self::unproven(ack, receipt) })
+    }
+
+    /// Reads the embedded receipt of an acknowledgement that the journal holds.
+    pub fn journaled(ack: Received<ReceiptAck>, kind: JournalKind) -> Result<Self, ParseError> {
+        let receipt = ack.message.read_receipt()?;
+        let proof = if kind == JournalKind::ProvenAck { AckProof::Journaled } else { AckProof::Missing };
+        Ok(Self { proof, ..Self::unproven(ack, receipt) })
+    }
+
+    fn unproven(ack: Received<ReceiptAck>, receipt: Received<Receipt>) -> Self {
         let ReceiptAck { verdict, observed_ttft_ms, observed_total_ms, .. } = ack.message;
-        Ok(Self { id: ack.id, author: ack.author, receipt, verdict, observed_ttft_ms, observed_total_ms })
+        let proof = AckProof::Missing;
+        Self { id: ack.id, author: ack.author, receipt, verdict, proof, observed_ttft_ms, observed_total_ms }
     }
 }
 
@@ -121,24 +151,36 @@ impl RouterCore {
     pub(super) fn acknowledged(&mut self, now: UnixMicros, ack: &AckHeard, out: &mut Vec<Action>) {
         let queued = self.book.ticket(&ack.receipt.message.dispatch).is_some_and(|ticket| ticket.queued);
         let is_news = self.take_receipt(now, &ack.receipt, out);
-        let receipt = &ack.receipt.message;
-        let is_ours = self
-            .book
-            .ticket(&receipt.dispatch)
-            .is_some_and(|ticket| ticket.receipts.contains_key(&ack.receipt.id));
-        let effect = if ack.author == receipt.client && is_ours {
-            let disputed = matches!(ack.verdict, AckVerdict::Disputed(_));
-            self.ledger.acknowledge(&ack.receipt, disputed, ack.observed_ttft_ms)
-        } else {
-            out.push(count("fed_router_acks_total", "without_weight"));
-            AckEffect::Unknown
+        let effect = match self.weighs(ack) {
+            Ok(()) => {
+                let disputed = matches!(ack.verdict, AckVerdict::Disputed(_));
+                self.ledger.acknowledge(&ack.receipt, disputed, ack.observed_ttft_ms)
+            }
+            Err(why) => {
+                out.push(count("fed_router_acks_total", why));
+                AckEffect::Unknown
+            }
         };
         let has_weight = matches!(effect, AckEffect::First | AckEffect::TurnedDispute);
         if has_weight {
             self.learn_from(now, ack, queued, out);
-        }
-        if is_news || has_weight {
+            out.push(Action::Journal { kind: JournalKind::ProvenAck, id: ack.id });
+        } else if is_news {
             out.push(Action::Journal { kind: JournalKind::Ack, id: ack.id });
+        }
+    }
+
+    /// An acknowledgement has weight when the client of our own ticket stands behind it. The session key alone is the
+    /// node's word: the node could name a key of its own.
+    fn weighs(&self, ack: &AckHeard) -> Result<(), &'static str> {
+        let receipt = &ack.receipt.message;
+        let ticket = self.book.ticket(&receipt.dispatch).filter(|t| t.receipts.contains_key(&ack.receipt.id));
+        let ticket = ticket.filter(|_| ack.author == receipt.client).ok_or("without_weight")?;
+        match ack.proof {
+            AckProof::By(key) if key == ticket.dispatch.client => Ok(()),
+            AckProof::Journaled => Ok(()),
+            AckProof::By(_) => Err("foreign_proof"),
+            AckProof::Missing => Err("unproven"),
         }
     }
 

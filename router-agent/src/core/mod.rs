@@ -53,7 +53,7 @@ use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
 use self::status::RouterStatus;
 use self::trust::Trust;
 
-pub use self::evidence::AckHeard;
+pub use self::evidence::{AckHeard, AckProof};
 
 /// Time between two ticks, in microseconds.
 const TICK_MICROS: u64 = 1_000_000;
@@ -151,8 +151,10 @@ pub enum JournalKind {
     Dispatch,
     /// A receipt under a ticket of ours.
     Receipt,
-    /// A client's word on one.
+    /// Somebody's word on one, without weight; the receipt inside was news.
     Ack,
+    /// The word of the ticket's client on one.
+    ProvenAck,
     /// A receipt that showed a fork.
     Fork,
 }

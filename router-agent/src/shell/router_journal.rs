@@ -86,12 +86,14 @@ impl RouterJournal {
 
 fn restored(entry: &JournalEntry, record: &Record) -> Option<RestoredRecord> {
     let event = record.event.as_ref()?;
-    let parsed = if entry.kind == kind_byte(JournalKind::Dispatch) {
+    let is_kind = |kind: &JournalKind| entry.kind == kind_byte(*kind);
+    let parsed = if is_kind(&JournalKind::Dispatch) {
         Dispatch::parse(event).map(RestoredRecord::Dispatch)
-    } else if entry.kind == kind_byte(JournalKind::Receipt) {
+    } else if is_kind(&JournalKind::Receipt) {
         Receipt::parse(event).map(RestoredRecord::Receipt)
-    } else if entry.kind == kind_byte(JournalKind::Ack) {
-        ReceiptAck::parse(event).and_then(AckHeard::read).map(RestoredRecord::Acknowledged)
+    } else if let Some(kind) = [JournalKind::Ack, JournalKind::ProvenAck].into_iter().find(is_kind) {
+        let ack = ReceiptAck::parse(event).and_then(|ack| AckHeard::journaled(ack, kind));
+        ack.map(RestoredRecord::Acknowledged)
     } else {
         fork_receipt(event).map(RestoredRecord::Fork)
     };
@@ -104,7 +106,7 @@ fn restored(entry: &JournalEntry, record: &Record) -> Option<RestoredRecord> {
 fn fork_receipt(
     event: &VerifiedEvent,
 ) -> Result<fedai_protocol::message::Received<Receipt>, fedai_protocol::ParseError> {
-    Receipt::parse(event).or_else(|_| Ok(AckHeard::read(ReceiptAck::parse(event)?)?.receipt))
+    Receipt::parse(event).or_else(|_| ReceiptAck::parse(event)?.message.read_receipt())
 }
 
 const fn kind_byte(kind: JournalKind) -> u8 {
@@ -113,5 +115,6 @@ const fn kind_byte(kind: JournalKind) -> u8 {
         JournalKind::Receipt => 2,
         JournalKind::Ack => 3,
         JournalKind::Fork => 4,
+        JournalKind::ProvenAck => 5,
     }
 }

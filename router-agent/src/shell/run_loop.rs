@@ -11,8 +11,8 @@ use fedai_protocol::event_kinds::{
 use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
-    Entropy, LoadPing, Message, ModelOffer, NodeDescriptor, ParseError, PublicKey, QuoteReply, Receipt,
-    ReceiptAck, Refusal, RefusalCode, UnixMicros, UnixSeconds, VerifiedEvent,
+    Entropy, EventId, LoadPing, Message, ModelOffer, NodeDescriptor, ParseError, PublicKey, QuoteReply,
+    Receipt, ReceiptAck, Refusal, RefusalCode, UnixMicros, UnixSeconds, VerifiedEvent,
 };
 use fedai_relay_bridge::{
     CreatedAt, DataDir, PoolOptions, PublishOutbox, RelayPool, RelayRole, Subscription, SystemEntropy,
@@ -269,7 +269,10 @@ impl Router {
         let input = if event.kind() == RECEIPT {
             Receipt::parse(event).map(Input::Receipt)
         } else {
-            ReceiptAck::parse(event).and_then(AckHeard::read).map(Input::Acknowledged)
+            let open = |sealed: &str, session: &PublicKey, receipt: &EventId| {
+                self.signer.ticket_key(sealed, session, receipt)
+            };
+            ReceiptAck::parse(event).and_then(|ack| AckHeard::read(ack, open)).map(Input::Acknowledged)
         };
         match input {
             Ok(input) => self.handle(input, Cause { event: Some(event), conversation: None }),

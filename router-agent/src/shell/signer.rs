@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fedai_protocol::message::{Draft, ParseError, body_json};
 use fedai_protocol::sealed_session::{Conversation, SealError};
-use fedai_protocol::{Message, PublicKey, QuoteReply, SigningKey, UnixSeconds, VerifiedEvent};
+use fedai_protocol::{EventId, Message, PublicKey, QuoteReply, SigningKey, UnixSeconds, VerifiedEvent};
 use fedai_relay_bridge::SystemEntropy;
 use fedai_relay_bridge::key_file::{self, KeyFileError};
 
@@ -42,6 +42,16 @@ impl Signer {
     /// The conversation with the author of a request.
     pub(crate) fn conversation(&self, client: &PublicKey) -> Result<Conversation, SealError> {
         Conversation::derive(&self.session, client)
+    }
+
+    /// The ticket key that stands behind an acknowledgement, when its proof holds.
+    pub(crate) fn ticket_key(
+        &self,
+        sealed: &str,
+        session: &PublicKey,
+        receipt: &EventId,
+    ) -> Option<PublicKey> {
+        fedai_protocol::ticket_proof::open(sealed, &self.session, session, receipt)
     }
 
     /// Signs a reply, sealed where there is a conversation.

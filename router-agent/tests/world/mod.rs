@@ -20,7 +20,7 @@ use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::quote_desk::QuoteTerms;
 use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
-use fedai_router_agent::core::{AckHeard, Action, Input, RouterCore, RouterTerms};
+use fedai_router_agent::core::{AckHeard, AckProof, Action, Input, RouterCore, RouterTerms};
 
 /// Where every test begins.
 pub const START: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -281,10 +281,16 @@ pub fn ack(
         rating: None,
         observed_ttft_ms: Some(300),
         observed_total_ms: Some(1_300),
+        ticket_proof: None,
     };
     sign(&ack, client, at)
 }
 
+/// An acknowledgement with the proof of the client that [`World::ask`] asks as.
 pub fn heard(ack: &VerifiedEvent) -> AckHeard {
-    AckHeard::read(ReceiptAck::parse(ack).unwrap()).unwrap()
+    heard_from(ack, AckProof::By(key(900).public_key()))
+}
+
+pub fn heard_from(ack: &VerifiedEvent, proof: AckProof) -> AckHeard {
+    AckHeard { proof, ..AckHeard::read(ReceiptAck::parse(ack).unwrap(), |_, _, _| None).unwrap() }
 }
