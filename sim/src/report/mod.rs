@@ -3,5 +3,6 @@
 
 pub mod json;
 pub mod markdown;
+pub mod plot;
 
 pub use json::Report;
