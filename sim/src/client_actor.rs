@@ -284,7 +284,7 @@ fn spec(now: UnixMicros, arrival: &Arrival, router: PublicKey) -> JobSpec {
         messages: 1,
         wanted: ModelWanted { model: Some(MODEL.to_owned()), ..ModelWanted::default() },
         prompt_tokens: Tokens::saturating(prompt.bytes / 3 + 16),
-        max_output_tokens: Tokens::saturating(prompt.words_limit()),
+        max_output_tokens: Tokens::saturating(prompt.words),
         max_cost: None,
         mode: arrival.mode,
         constraints: Constraints { payment: vec![PaymentMethod::Free], ..Constraints::default() },

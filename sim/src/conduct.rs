@@ -7,7 +7,7 @@
 
 use fedai_node_agent::core::metering::ReportedUsage;
 use fedai_node_agent::core::offers::LocalModel;
-use fedai_protocol::{LoadPing, PublicKey, QuoteRequest, Receipt, ReceiptAck, VerifiedEvent};
+use fedai_protocol::{LoadPing, PublicKey, Receipt, ReceiptAck, UnixMicros, VerifiedEvent};
 use fedai_router_agent::core::quote_desk::QuoteDraft;
 
 /// What happens to a piece of output.
@@ -28,40 +28,43 @@ pub trait NodeConduct: core::fmt::Debug + Send {
     fn ping(&mut self, _ping: &mut LoadPing) {}
 
     /// False: a job open is dropped without a word.
-    fn takes(&mut self) -> bool {
+    fn takes(&mut self, _now: UnixMicros) -> bool {
         true
     }
 
+    /// Thousandths of the honest work that a job is computed with: a model of a quarter of the size has 250. Time and
+    /// cost shrink with it; what the node says of the model does not change.
+    fn work_permille(&mut self, _now: UnixMicros) -> u64 {
+        1_000
+    }
+
     /// What happens to the next tokens of an answer, of which `said` went out before.
-    fn output(&mut self, _said: u64) -> Passage {
+    fn output(&mut self, _now: UnixMicros, _said: u64) -> Passage {
         Passage::Pass
     }
 
-    /// Changes what the runner is said to have used, before the core meters it. `most` is the ticket's limit on output.
-    fn usage(&mut self, _usage: &mut ReportedUsage, _most: u64) {}
+    /// Changes what the runner is said to have used, before the core meters it.
+    fn usage(&mut self, _now: UnixMicros, _usage: &mut ReportedUsage) {}
 
     /// Changes a receipt before it is signed.
-    fn receipt(&mut self, _receipt: &mut Receipt) {}
+    fn receipt(&mut self, _now: UnixMicros, _receipt: &mut Receipt) {}
 
     /// Receipts to sign and publish on top of one that has just been published.
-    fn further_receipts(&mut self, _published: &Receipt) -> Vec<Receipt> {
+    fn further_receipts(&mut self, _now: UnixMicros, _published: &Receipt) -> Vec<Receipt> {
         Vec::new()
     }
 
-    /// True: the node throws its identity away and begins again under a new one, with an empty disk. Asked whenever a
-    /// receipt is out and no job is open.
-    fn sheds_identity(&mut self) -> bool {
+    /// True: the node throws its identity away and begins again under a new one, with an empty disk. Asked before each
+    /// job that it is offered.
+    fn sheds_identity(&mut self, _now: UnixMicros) -> bool {
         false
     }
 }
 
 /// How a router behaves.
 pub trait RouterConduct: core::fmt::Debug + Send {
-    /// Changes a request before it is decided on.
-    fn request(&mut self, _request: &mut QuoteRequest) {}
-
     /// Changes a quote before its ticket is signed.
-    fn quote(&mut self, _draft: &mut QuoteDraft) {}
+    fn quote(&mut self, _now: UnixMicros, _draft: &mut QuoteDraft) {}
 }
 
 /// How a client behaves.
@@ -73,7 +76,7 @@ pub trait ClientConduct: core::fmt::Debug + Send {
 /// How a relay behaves.
 pub trait RelayConduct: core::fmt::Debug + Send {
     /// False: it says that it took the event, and loses it.
-    fn carries(&mut self, _event: &VerifiedEvent) -> bool {
+    fn carries(&mut self, _now: UnixMicros, _event: &VerifiedEvent) -> bool {
         true
     }
 }

@@ -61,7 +61,6 @@ pub struct Watcher {
     chains: BTreeMap<PublicKey, (u64, EventId)>,
     nodes: BTreeMap<PublicKey, Sums>,
     summaries: BTreeMap<(PublicKey, u64), Sums>,
-    dishonest: BTreeSet<PublicKey>,
     arrived: u64,
     done: u64,
     failed: u64,
@@ -103,18 +102,6 @@ impl Watcher {
         self.jobs.insert(job, JobBook { prompt, must_succeed, shown, completed, ended });
     }
 
-    /// Does not ask of this node what holds for honest ones.
-    pub fn suspect(&mut self, node: PublicKey) {
-        self.dishonest.insert(node);
-    }
-
-    /// The router has evidence against a node.
-    pub fn accused(&self, node: &PublicKey, code: &str) -> Check {
-        ensure(self.dishonest.contains(node), "honest_is_not_accused", || {
-            format!("the router has evidence: {code}")
-        })
-    }
-
     /// A client opened a job at a node.
     pub fn opened(&mut self, job: usize, id: JobId) -> Check {
         let before = self.attempts.insert(id, job);
@@ -135,10 +122,6 @@ impl Watcher {
             .map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
         let receipt_id = receipt.id;
         let receipt = receipt.message;
-        if self.dishonest.contains(&node) {
-            self.durable.insert(receipt_id);
-            return Ok(());
-        }
         let before = self.receipts.insert(receipt.job, receipt_id);
         ensure(before.is_none(), "one_receipt_per_job", || format!("job {} has two receipts", receipt.job))?;
         let known = self.attempts.contains_key(&receipt.job);
@@ -175,9 +158,6 @@ impl Watcher {
     pub fn settled(&mut self, job: usize, settlement: &Settlement) -> Check {
         let id = settlement.receipt.id();
         ensure(self.durable.contains(&id), "durable_before_told", || format!("receipt {id} is on no disk"))?;
-        if self.dishonest.contains(&settlement.node.node) {
-            return self.still_open(job);
-        }
         let amount = match &settlement.verdict {
             Ok(amount) => *amount,
             Err(dispute) => return Err(("honest_is_not_accused", format!("job {job}: {dispute}"))),
@@ -200,8 +180,8 @@ impl Watcher {
                 ensure(answer.text == whole && book.shown == whole, "whole_answers", || {
                     format!("job {job}: {} of {} bytes were handed on", book.shown.len(), whole.len())
                 })?;
-                let within = self.dishonest.contains(&answer.settlement.node.node)
-                    || answer.settlement.verdict.as_ref().is_ok_and(|sum| *sum <= answer.ticket.ceiling);
+                let within =
+                    answer.settlement.verdict.as_ref().is_ok_and(|sum| *sum <= answer.ticket.ceiling);
                 ensure(within, "charge_within_quote", || format!("job {job} is above its quote's ceiling"))?;
                 ensure(!book.completed, "one_receipt_per_job", || format!("job {job} was completed twice"))?;
                 book.completed = true;
@@ -246,8 +226,7 @@ impl Watcher {
         let open = self.jobs.iter().find(|(_, book)| !book.ended).map(|(job, _)| *job);
         ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(0)))?;
         let mut router: BTreeMap<PublicKey, Sums> = BTreeMap::new();
-        for ((node, _), sums) in self.summaries.iter().filter(|((node, _), _)| !self.dishonest.contains(node))
-        {
+        for ((node, _), sums) in &self.summaries {
             router.entry(*node).or_default().merge(sums);
         }
         ensure(router == self.nodes, "sums_agree", || format!("nodes: {:?}, router: {router:?}", self.nodes))

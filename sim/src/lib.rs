@@ -11,7 +11,6 @@ pub mod chance;
 pub mod cli;
 pub mod client_actor;
 pub mod conduct;
-pub mod conduct_log;
 pub mod faults;
 pub mod invariants;
 pub mod market;

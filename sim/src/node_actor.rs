@@ -2,8 +2,6 @@
 //!
 //! What is on disk survives a crash; keys of sessions and inboxes, jobs and the runner's work do not.
 
-mod misconduct;
-
 use std::collections::BTreeMap;
 
 use fedai_node_agent::core::metering::ReportedUsage;
@@ -18,12 +16,11 @@ use fedai_protocol::output_stream::output_line;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
 use fedai_protocol::{
-    Dispatch, EventId, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey,
+    Dispatch, JobId, ModelOffer, PublicKey, Receipt, Refusal, RefusalCode, SessionFrame, SigningKey,
     UnixMicros, UnixSeconds, VerifiedEvent,
 };
 
 use crate::chance::Chance;
-use crate::conduct::NodeConduct;
 use crate::router_actor::RELAY;
 use crate::runner_model::{Due, RunnerModel, Step};
 use crate::scenario::{MODEL, NodeSpec, Tamper};
@@ -40,9 +37,6 @@ pub struct NodeActor {
     life: Option<Life>,
     runner: RunnerModel<JobId>,
     tamper: Option<Tamper>,
-    conduct: Option<Box<dyn NodeConduct>>,
-    /// Receipts that its conduct signed on top of those of its core, and the last one of all.
-    further: (u64, EventId),
     incarnation: u32,
 }
 
@@ -87,8 +81,6 @@ impl NodeActor {
             life: None,
             runner,
             tamper: spec.tamper,
-            conduct: None,
-            further: (0, EventId::all_zeros()),
             incarnation: 0,
         }
     }
@@ -151,10 +143,7 @@ impl NodeActor {
             work: BTreeMap::new(),
         });
         self.take(Input::RunnerUp, turn);
-        let mut model = self.model();
-        if let Some(conduct) = &mut self.conduct {
-            conduct.model(&mut model);
-        }
+        let model = self.model();
         self.take(Input::ModelsChanged(vec![model]), turn);
     }
 
@@ -171,7 +160,6 @@ impl NodeActor {
             return;
         }
         let input = match event.kind() {
-            EPHEMERAL_GIFT_WRAP if self.conduct.as_mut().is_some_and(|conduct| !conduct.takes()) => None,
             EPHEMERAL_GIFT_WRAP => self.read_open(event),
             SESSION_FRAME => self.read_frame(event),
             _ => None,
@@ -188,7 +176,6 @@ impl NodeActor {
         };
         let job = due.key;
         match self.runner.step(turn.now, job, due.ticket) {
-            Step::Token(number, _) if self.holds(number) => self.abandon(job, turn),
             Step::Token(number, next) => {
                 turn.effects.push(Effect::Runner(next));
                 let choice = serde_json::json!({"index": 0, "delta": {"content": prompt.word(number)}});
@@ -202,10 +189,7 @@ impl NodeActor {
                 let end = serde_json::json!({"index": 0, "delta": {}, "finish_reason": "stop"});
                 self.take(Input::RunnerDelta { job, line: output_line(&end) }, turn);
                 let (input_tokens, output_tokens) = (prompt.tokens(), prompt.words);
-                let mut usage = ReportedUsage { input_tokens, output_tokens, ..ReportedUsage::default() };
-                if let Some(conduct) = &mut self.conduct {
-                    conduct.usage(&mut usage, prompt.words_limit());
-                }
+                let usage = ReportedUsage { input_tokens, output_tokens, ..ReportedUsage::default() };
                 self.take(Input::RunnerUsage { job, usage }, turn);
                 self.take(Input::RunnerDone { job }, turn);
             }
@@ -222,8 +206,10 @@ impl NodeActor {
         turn: &mut Turn<'_>,
     ) {
         self.write(event, dispatch, turn);
+        if self.tamper == Some(Tamper::DoubleCharge) {
+            self.charge_twice(event, dispatch, turn);
+        }
         self.take(Input::ReceiptDurable { job, event: event.clone() }, turn);
-        self.after_receipt(event, dispatch, turn);
     }
 
     /// Takes an input and does what comes of it.
@@ -244,19 +230,17 @@ impl NodeActor {
             Action::OpenSession { job, client, .. } => self.open_session(job, client, turn),
             Action::Send { job, frame } => self.send(job, *frame, turn),
             Action::StartRunner { job, work } => return self.start_runner(job, &work, turn),
-            Action::CancelRunner { job } => self.abandon(job, turn),
-            Action::SignReceipt { job, draft, dispatch } => {
-                let mut event = self.identity.sign(draft, turn.chance);
-                if self.conduct.is_some() {
-                    event = self.bent_receipt(event, turn);
+            Action::CancelRunner { job } => {
+                turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
+                if let Some(life) = &mut self.life {
+                    life.work.remove(&job);
                 }
+            }
+            Action::SignReceipt { job, draft, dispatch } => {
+                let event = self.identity.sign(draft, turn.chance);
                 turn.effects.push(Effect::Store(job, event, *dispatch));
             }
-            Action::PublishPing(draft) => {
-                let draft = self.bent_ping(draft, turn);
-                drop(self.announce(draft, turn));
-            }
-            Action::PublishDescriptor(draft) => drop(self.announce(draft, turn)),
+            Action::PublishDescriptor(draft) | Action::PublishPing(draft) => drop(self.announce(draft, turn)),
             Action::PublishOffer(draft) => {
                 let event = self.announce(draft, turn);
                 self.remember_offer(&event, turn.now.seconds());
@@ -281,13 +265,6 @@ impl NodeActor {
             Action::Exit => self.crash(turn.now),
         }
         None
-    }
-
-    fn abandon(&mut self, job: JobId, turn: &mut Turn<'_>) {
-        turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
-        if let Some(life) = &mut self.life {
-            life.work.remove(&job);
-        }
     }
 
     fn read_open(&self, event: &VerifiedEvent) -> Option<Input> {
@@ -368,6 +345,16 @@ impl NodeActor {
         self.disk.receipts.push((event.clone(), expires));
         turn.facts.push(Fact::Durable(event.clone()));
         turn.publish(event.clone());
+    }
+
+    /// A cheat for tests of the invariants: the same job once more, as the next link of the chain.
+    fn charge_twice(&mut self, event: &VerifiedEvent, dispatch: &VerifiedEvent, turn: &mut Turn<'_>) {
+        let Ok(first) = Receipt::parse(event) else { return };
+        let again = Receipt { seq: first.message.seq.saturating_add(1), prev: first.id, ..first.message };
+        if let Ok(draft) = again.draft(&self.identity(), turn.now.seconds()) {
+            let event = self.identity.sign(draft, turn.chance);
+            self.write(&event, dispatch, turn);
+        }
     }
 
     fn restored(&self) -> Restored {

@@ -132,7 +132,7 @@ impl RouterActor {
                 Action::Publish(Announcement::Summary(summary)) => {
                     turn.facts.push(Fact::Summed(Box::new(summary)));
                 }
-                Action::Evidence { node, code, .. } => turn.facts.push(Fact::Accused(node, code)),
+                Action::Evidence { code, .. } => turn.facts.push(Fact::Accused(code)),
                 Action::Journal { kind, .. } => match event {
                     Some(event) => self.journal.push((turn.now, kind, event.clone())),
                     None => turn.broken("the router journals an event that was not handed in"),

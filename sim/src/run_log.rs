@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use fedai_client::core::job_ending::{Answer, JobFailure};
 use fedai_protocol::{Message, PublicKey, Receipt, UnixMicros, VerifiedEvent};
 
-use crate::conduct_log::ConductLog;
 use crate::invariants::Sums;
 use crate::relay_model::Carried;
 use crate::scenario::{START, Scenario};
@@ -63,8 +62,6 @@ pub struct RunLog {
     pub jobs: Vec<JobLog>,
     /// Nodes.
     pub nodes: Vec<NodeLog>,
-    /// What each node got, and what was noticed of it.
-    pub conduct: ConductLog,
     /// Jobs opened at nodes.
     pub attempts: u64,
     /// Processes killed.
@@ -95,7 +92,6 @@ impl RunLog {
             jobs: scenario.arrivals.iter().map(|arrival| JobLog { at: arrival.at, end: None }).collect(),
             nodes: scenario.nodes.iter().map(node).collect(),
             scenario: scenario.clone(),
-            conduct: ConductLog::default(),
             attempts: 0,
             crashes: 0,
             router_crashes: 0,

@@ -40,9 +40,7 @@ pub enum Fact {
     /// A job ended for the person.
     Ended(Box<Result<Answer, JobFailure>>),
     /// The router says that a node cheated.
-    Accused(PublicKey, &'static str),
-    /// A dishonest node took another name.
-    Renamed(PublicKey),
+    Accused(&'static str),
     /// The router came back from its journal.
     RouterRestarted {
         /// True when its state is the one that it died with.

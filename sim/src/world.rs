@@ -11,7 +11,6 @@ use fedai_router_agent::core::Input as RouterInput;
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Stream};
 use crate::client_actor::{ClientActor, DEADLINE_SECONDS, RouterContact};
-use crate::conduct::NodeConduct;
 use crate::faults::NodeFault;
 use crate::invariants::{self, Violation, Watcher};
 use crate::node_actor::NodeActor;
@@ -82,8 +81,6 @@ impl World {
         let specs = scenario.nodes.iter().enumerate();
         let nodes: Vec<NodeActor> =
             specs.map(|(index, spec)| NodeActor::new(index, spec, START, &mut keys)).collect();
-        let mut log = RunLog::new(&scenario);
-        nodes.iter().for_each(|node| log.conduct.named(node.identity(), Party::Node(node.index())));
         Self {
             agenda: Agenda::new(START),
             relay: RelayModel::new(scenario.relay_way_ms, scenario.relay_jitter_ms),
@@ -95,7 +92,7 @@ impl World {
             ticks: BTreeMap::new(),
             spins: BTreeMap::new(),
             watcher: Watcher::default(),
-            log,
+            log: RunLog::new(&scenario),
             queue: ArrivalQueue::new(&scenario.arrivals),
             to_come: scenario.arrivals.len(),
             last_arrival: START,
@@ -103,16 +100,6 @@ impl World {
             over_at: None,
             scenario,
         }
-    }
-
-    /// Lets a node behave like this; the invariants that hold for honest nodes are not asked of it.
-    #[must_use]
-    pub fn with_node_conduct(mut self, index: usize, conduct: Box<dyn NodeConduct>) -> Self {
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.misbehave(conduct);
-            self.watcher.suspect(node.identity());
-        }
-        self
     }
 
     /// Runs to the end, or to the first invariant that does not hold. `progress` hears of ended jobs.
@@ -362,11 +349,7 @@ impl World {
                 self.watcher.delivered(job, &text)
             }
             Fact::Restarted => self.watcher.restarted(job),
-            Fact::Settled(settlement) => {
-                let prompt = self.scenario.arrivals.get(job).map(|arrival| arrival.prompt);
-                self.log.conduct.settled(now, prompt.as_ref(), &settlement);
-                self.watcher.settled(job, &settlement)
-            }
+            Fact::Settled(settlement) => self.watcher.settled(job, &settlement),
             Fact::Ended(_) if self.scenario.tamper == Some(Tamper::ForgetEnding) => Ok(()),
             Fact::Ended(ending) => {
                 self.log.end(now, job, &ending);
@@ -375,15 +358,7 @@ impl World {
                 }
                 self.watcher.ended(job, &ending)
             }
-            Fact::Accused(node, code) => {
-                self.log.conduct.accused(now, &node, code);
-                self.watcher.accused(&node, code)
-            }
-            Fact::Renamed(name) => {
-                self.log.conduct.named(name, party);
-                self.watcher.suspect(name);
-                Ok(())
-            }
+            Fact::Accused(code) => Err(("honest_is_not_accused", format!("the router has evidence: {code}"))),
             Fact::RouterRestarted { is_same: true } => Ok(()),
             Fact::RouterRestarted { is_same: false } => {
                 Err(("restart_is_the_same", "the router's state differs after a restart".to_owned()))
@@ -399,7 +374,7 @@ impl World {
 
     fn check_party(&mut self, now: UnixMicros, party: Party) -> Result<(), Violation> {
         let Party::Node(index) = party else { return Ok(()) };
-        let Some(node) = self.nodes.get_mut(index).filter(|node| !node.is_dishonest()) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(index) else { return Ok(()) };
         let Some(state) = node.state(now) else { return Ok(()) };
         let on_runner = node.runner().running().saturating_add(node.runner().waiting());
         let check = invariants::queues(&state, &node.policy().limits, on_runner);

@@ -29,7 +29,7 @@ impl Prompt {
         let rest = usize::try_from(self.bytes).unwrap_or(0).saturating_sub(head.len());
         let content = format!("{head}{}", "x".repeat(rest));
         let message = serde_json::json!({"role": "user", "content": content});
-        serde_json::json!({"messages": [message], "max_tokens": self.words_limit()}).to_string()
+        serde_json::json!({"messages": [message], "max_tokens": self.words}).to_string()
     }
 
     /// Reads a request back.
@@ -43,12 +43,6 @@ impl Prompt {
         }
         let (job, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         Some(Self { job, words: count, bytes: content.len() as u64 })
-    }
-
-    /// The most words that its author asks for: nobody knows before how long an answer will be.
-    #[must_use]
-    pub const fn words_limit(&self) -> u64 {
-        self.words.saturating_mul(2)
     }
 
     /// Tokens of the prompt, by the usual four bytes a token.
