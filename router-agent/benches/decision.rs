@@ -1,6 +1,7 @@
 //! Time of one decision by number of candidates: `cargo bench -p fedai-router-agent`.
 //!
-//! Medians of several rounds; one decision is the whole of `plan`, with its record.
+//! Medians of many short rounds, so that other work on the machine lands in few of them; one decision is the whole of
+//! `plan`, with its record.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,7 +20,9 @@ use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::scheduler::{Asked, Scratch, plan};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 401;
+/// Candidates judged in one round: about a millisecond.
+const ROUND_CANDIDATES: u64 = 50_000;
 
 fn row(n: u64) -> CandidateView {
     let bytes = digest("bench", &[&n.to_be_bytes()]);
@@ -50,7 +53,6 @@ fn row(n: u64) -> CandidateView {
         is_text: true,
         is_active: true,
         takes_router: true,
-        is_new: bytes[2] < 30,
         lease_until: NOW.plus(if bytes[3] < 10 { 0 } else { 600 }),
         heard_at: NOW.micros(),
         slots: 4.0,
@@ -59,6 +61,7 @@ fn row(n: u64) -> CandidateView {
         prefill_ms: 1.0,
         prefill_sd_ms: 0.2,
         decode_ms: speed,
+        decode_job_ms: speed / 40.0,
         decode_sd_ms: speed / 8.0,
         ttft_p95_ms: 900,
         in_flight: u32::from(bytes[5] % 6),
@@ -74,7 +77,7 @@ fn row(n: u64) -> CandidateView {
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 fn main() {
-    println!("| candidates | decision, median | decision, slowest round |\n|---|---|---|");
+    println!("| candidates | fastest | median | 95 % within |\n|---|---|---|---|");
     for count in [100_u64, 1_000, 10_000] {
         let fleet = Fleet::new("m".into(), FleetPrior::default(), (0..count).map(row).collect());
         let request = QuoteRequest {
@@ -93,7 +96,7 @@ fn main() {
         let id = EventId::all_zeros();
         let asked = Asked { id, request: &request, fee: RouterFee::default(), methods: 1 };
         let (policy, mut scratch) = (Policy::default(), Scratch::default());
-        let decisions = 2_000_000 / count;
+        let decisions = ROUND_CANDIDATES / count;
         let mut rounds: Vec<f64> = (0..ROUNDS)
             .map(|_| {
                 let began = Instant::now();
@@ -105,6 +108,7 @@ fn main() {
             })
             .collect();
         rounds.sort_by(f64::total_cmp);
-        println!("| {count} | {:.1} µs | {:.1} µs |", rounds[ROUNDS / 2], rounds[ROUNDS - 1]);
+        let [fastest, median, most] = [0, ROUNDS / 2, ROUNDS * 95 / 100].map(|at| rounds[at]);
+        println!("| {count} | {fastest:.1} µs | {median:.1} µs | {most:.1} µs |");
     }
 }

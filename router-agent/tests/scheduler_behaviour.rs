@@ -47,7 +47,6 @@ fn row(n: u8) -> CandidateView {
         is_text: true,
         is_active: true,
         takes_router: true,
-        is_new: false,
         lease_until: START.plus(100),
         heard_at: NOW,
         slots: 4.0,
@@ -56,6 +55,7 @@ fn row(n: u8) -> CandidateView {
         prefill_ms: 1.0,
         prefill_sd_ms: 0.1,
         decode_ms: 20.0,
+        decode_job_ms: 0.0,
         decode_sd_ms: 2.0,
         ttft_p95_ms: 0,
         in_flight: 0,
@@ -177,7 +177,7 @@ fn own_jobs_push_work_elsewhere() {
 #[test]
 fn a_thousand_newcomers_together_get_a_bounded_share() {
     let mut rows = vec![row(0)];
-    rows.extend((1..=200).map(|n| CandidateView { is_new: true, p_ok: 0.0, trust: 0.0, ..row(n) }));
+    rows.extend((1..=200).map(|n| CandidateView { p_ok: 0.0, trust: 0.0, ..row(n) }));
     let request = request(Mode::Balanced);
     let shares = shares(rows, &request);
     let honest = shares[&node(0)];

@@ -3,11 +3,14 @@
 //!
 //! A [`Fleet`] keeps its candidates sorted by node and offer: the order in which offers arrived never shows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::{EventId, Msat, Price, PublicKey, Tokens, UnixMicros, UnixSeconds};
 use serde::{Deserialize, Serialize};
+
+use super::columns::{self, Block};
 
 /// The parts of an offer that are looked at for a few candidates only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +70,6 @@ pub struct CandidateView {
     pub is_active: bool,
     /// Takes dispatches of this router.
     pub takes_router: bool,
-    /// Has no record yet.
-    pub is_new: bool,
     /// End of the lease.
     pub lease_until: UnixSeconds,
     /// Last sign of life.
@@ -83,8 +84,10 @@ pub struct CandidateView {
     pub prefill_ms: f64,
     /// Its standard deviation.
     pub prefill_sd_ms: f64,
-    /// Time per output token, in milliseconds.
+    /// Time per output token of a job that runs alone, in milliseconds.
     pub decode_ms: f64,
+    /// What each job beside it adds to that, in milliseconds.
+    pub decode_job_ms: f64,
     /// Its standard deviation.
     pub decode_sd_ms: f64,
     /// 95th percentile of the time to first token; 0 when unknown.
@@ -118,12 +121,16 @@ pub struct FleetPrior {
     pub rtt_ms: f64,
     /// Time per prompt token, in milliseconds.
     pub prefill_ms: f64,
-    /// Time per output token, in milliseconds.
+    /// Time per output token of a job that runs alone, in milliseconds.
     pub decode_ms: f64,
+    /// What each job beside it adds to that, as a share.
+    pub decode_job_share: f64,
     /// Slots.
     pub slots: f64,
     /// Output tokens of a job.
     pub output_tokens: f64,
+    /// How much of a history the fleet has, from 0 to 1: without one, unproven nodes are not held to a share.
+    pub maturity: f64,
 }
 
 impl Default for FleetPrior {
@@ -135,18 +142,37 @@ impl Default for FleetPrior {
             rtt_ms: 150.0,
             prefill_ms: 2.0,
             decode_ms: 50.0,
+            decode_job_share: 0.05,
             slots: 1.0,
             output_tokens: 256.0,
+            maturity: 1.0,
         }
     }
 }
 
 /// All offers of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredFleet")]
 pub struct Fleet {
     model: String,
     prior: FleetPrior,
     rows: Vec<CandidateView>,
+    /// The rows again, as judging reads them.
+    #[serde(skip)]
+    blocks: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+struct StoredFleet {
+    model: String,
+    prior: FleetPrior,
+    rows: Vec<CandidateView>,
+}
+
+impl From<StoredFleet> for Fleet {
+    fn from(stored: StoredFleet) -> Self {
+        Self::new(stored.model, stored.prior, stored.rows)
+    }
 }
 
 impl Fleet {
@@ -154,7 +180,8 @@ impl Fleet {
     #[must_use]
     pub fn new(model: String, prior: FleetPrior, mut rows: Vec<CandidateView>) -> Self {
         rows.sort_by_key(|row| (row.node, row.offer));
-        Self { model, prior, rows }
+        let blocks = Block::of(&rows);
+        Self { model, prior, rows, blocks }
     }
 
     /// Model.
@@ -182,25 +209,45 @@ impl Fleet {
     pub(crate) fn insert(&mut self, row: CandidateView) {
         match self.rows.binary_search_by_key(&(row.node, row.offer), |row| (row.node, row.offer)) {
             Ok(at) => {
+                columns::write(&mut self.blocks, at, &row);
                 if let Some(slot) = self.rows.get_mut(at) {
                     *slot = row;
                 }
             }
-            Err(at) => self.rows.insert(at, row),
+            Err(at) => {
+                self.rows.insert(at, row);
+                columns::write_from(&mut self.blocks, &self.rows, at);
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, node: &PublicKey, offer: &EventId) {
         if let Ok(at) = self.rows.binary_search_by_key(&(*node, *offer), |row| (row.node, row.offer)) {
             self.rows.remove(at);
+            columns::write_from(&mut self.blocks, &self.rows, at);
         }
     }
 
-    /// The candidates of one node. Their key fields must stay as they are.
-    pub(crate) fn of_node_mut(&mut self, node: &PublicKey) -> &mut [CandidateView] {
+    /// The rows as judging reads them.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Where the candidates of one node are.
+    pub(super) fn range_of(&self, node: &PublicKey) -> Range<usize> {
         let from = self.rows.partition_point(|row| row.node < *node);
-        let to = self.rows.partition_point(|row| row.node <= *node);
-        self.rows.get_mut(from..to).unwrap_or_default()
+        let further = self.rows.iter().skip(from).take_while(|row| row.node == *node).count();
+        from..from + further
+    }
+
+    /// Changes the candidates of one node. Their key fields must stay as they are.
+    pub(crate) fn change(&mut self, node: &PublicKey, mut change: impl FnMut(&mut CandidateView)) {
+        for at in self.range_of(node) {
+            if let Some(row) = self.rows.get_mut(at) {
+                change(row);
+                columns::write(&mut self.blocks, at, row);
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use fedai_protocol::Msat;
 use fedai_protocol::decision_record::{Candidate, DecisionRecord, Terms, Verdict};
 use fedai_protocol::limits::DECISION_CANDIDATES_MAX;
 
+use super::lanes::LANES;
 use super::sitting::{Drawn, Sitting};
 
 /// What a record is written from.
@@ -24,16 +25,16 @@ impl Story<'_> {
         let (sitting, scratch) = (self.sitting, &self.sitting.scratch);
         let mut kept: Vec<usize> = scratch.best.clone();
         kept.push(self.drawn.chosen);
-        kept.extend(self.drawn.other);
+        kept.extend(&self.drawn.others);
         kept.extend(&self.drawn.fallbacks);
-        let utility = |at: &usize| scratch.eligible.get(*at).map_or(f64::MAX, |c| c.utility);
+        let utility = |at: &usize| f64::from(scratch.utility(*at));
         kept.sort_by(|a, b| utility(a).total_cmp(&utility(b)).then(a.cmp(b)));
         kept.dedup();
-        let weights: f64 = scratch.eligible.iter().map(|candidate| candidate.weight).sum();
-        let mut candidates: Vec<Candidate> =
-            kept.iter().filter_map(|at| self.eligible(*at, weights)).collect();
-        candidates.extend(scratch.rejected.iter().filter_map(|(place, code)| {
-            let row = sitting.row(*place)?;
+        let mass = |weight: f64, known: f64| known + self.drawn.unproven_scale * (weight - known);
+        let all: f64 = scratch.blocks.iter().map(|judged| mass(judged.sum, judged.sum_known)).sum();
+        let mut candidates: Vec<Candidate> = kept.iter().filter_map(|at| self.eligible(*at, all)).collect();
+        candidates.extend(scratch.rejected.iter().filter_map(|(at, code)| {
+            let row = sitting.row(sitting.place(*at)?)?;
             Some(Candidate {
                 node: row.node,
                 offer: row.offer,
@@ -59,21 +60,24 @@ impl Story<'_> {
         }
     }
 
-    fn eligible(&self, at: usize, weights: f64) -> Option<Candidate> {
-        let candidate = self.sitting.scratch.eligible.get(at)?;
-        let row = self.sitting.row(candidate.place)?;
-        let prediction = self.sitting.predictions.get(candidate.place.fleet)?;
+    fn eligible(&self, at: usize, all: f64) -> Option<Candidate> {
+        let place = self.sitting.place(at)?;
+        let row = self.sitting.row(place)?;
+        let prediction = self.sitting.predictions.get(place.fleet)?;
+        let judged = self.sitting.scratch.blocks.get(at / LANES)?;
+        let (weight, known) = (judged.weight.get(at % LANES), judged.known.get(at % LANES));
+        let (weight, known) = (f64::from(weight), f64::from(known));
         let verdict = if at == self.drawn.chosen {
             Verdict::Chosen
         } else if self.drawn.fallbacks.contains(&at) {
             Verdict::Fallback
-        } else if self.drawn.other == Some(at) {
+        } else if self.drawn.others.contains(&at) {
             Verdict::Drawn
         } else {
             Verdict::NotDrawn
         };
-        let mut terms = self.sitting.terms(candidate.place)?;
-        terms.share = candidate.weight / weights.max(1e-300);
+        let mut terms = self.sitting.terms(place)?;
+        terms.share = (known + self.drawn.unproven_scale * (weight - known)) / all.max(1e-300);
         terms.load_age_ms = prediction.load_age_ms(row);
         Some(Candidate {
             node: row.node,

@@ -91,6 +91,9 @@ impl FilterCode {
         }
     }
 
+    /// The bits of all soft codes.
+    pub const SOFT_BITS: u8 = 7;
+
     /// The bit of a soft code; 0 for a hard one.
     #[must_use]
     pub const fn soft_bit(self) -> u8 {
@@ -106,6 +109,25 @@ impl FilterCode {
 /// The order in which soft filters are given up.
 pub const RELAX_ORDER: [FilterCode; 3] = [FilterCode::Stale, FilterCode::TrustFloor, FilterCode::BreakerOpen];
 
+/// The conditions that can be judged from numbers alone. A candidate that is within all of them passes every hard
+/// filter; one that is not may still pass, and is looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quick {
+    /// Every candidate has to be looked at by its row.
+    pub(super) by_row: bool,
+    pub(super) now: f64,
+    /// Heard before this is stale.
+    pub(super) heard_after: f64,
+    pub(super) trust_floor: f32,
+    pub(super) payment: u32,
+    pub(super) context: f64,
+    pub(super) output: f64,
+    pub(super) input_tokens: f32,
+    pub(super) output_tokens: f32,
+    pub(super) cost_below: f32,
+    pub(super) jobs_per_slot_max: f32,
+}
+
 /// A request prepared for judging many candidates.
 #[derive(Clone, Debug)]
 pub struct Filter<'a> {
@@ -120,6 +142,7 @@ pub struct Filter<'a> {
     needs_facts: bool,
     stale_micros: u64,
     jobs_per_slot_max: f64,
+    quick: Quick,
 }
 
 impl<'a> Filter<'a> {
@@ -139,20 +162,39 @@ impl<'a> Filter<'a> {
         };
         let wanted = &request.wanted;
         let needed = request.prompt_tokens.get().saturating_add(request.max_output_tokens.get());
+        let (context, payment) =
+            (needed.max(wanted.min_context.get()), method_bits(&request.constraints.payment) & methods);
+        let mode = policy.of(request.mode);
+        let needs_facts = !(wanted.quantizations.is_empty()
+            && wanted.modalities.is_empty()
+            && wanted.features.is_empty()
+            && request.constraints.regions.is_empty());
+        let stale_micros = policy.stale_seconds.saturating_mul(1_000_000);
+        let quick = Quick {
+            by_row: needs_facts || !request.constraints.only_nodes.is_empty(),
+            now: now.0 as f64,
+            heard_after: now.0.saturating_sub(stale_micros) as f64,
+            trust_floor: mode.trust_floor as f32,
+            payment: u32::from(payment),
+            context: context as f64,
+            output: request.max_output_tokens.get() as f64,
+            input_tokens: request.prompt_tokens.get() as f32,
+            output_tokens: request.max_output_tokens.get() as f32,
+            cost_below: cost_below(request.max_cost, fee),
+            jobs_per_slot_max: policy.jobs_per_slot_max as f32,
+        };
         Self {
+            quick,
             request,
-            mode: policy.of(request.mode),
+            mode,
             fee,
             now,
             only: sorted(&request.constraints.only_nodes),
             not: sorted(&request.constraints.not_nodes),
-            context: needed.max(wanted.min_context.get()),
-            payment: method_bits(&request.constraints.payment) & methods,
-            needs_facts: !(wanted.quantizations.is_empty()
-                && wanted.modalities.is_empty()
-                && wanted.features.is_empty()
-                && request.constraints.regions.is_empty()),
-            stale_micros: policy.stale_seconds.saturating_mul(1_000_000),
+            context,
+            payment,
+            needs_facts,
+            stale_micros,
             jobs_per_slot_max: policy.jobs_per_slot_max,
         }
     }
@@ -204,7 +246,8 @@ impl<'a> Filter<'a> {
         if self.now.since(row.heard_at) > self.stale_micros {
             bits |= FilterCode::Stale.soft_bit();
         }
-        if row.trust < self.mode.trust_floor {
+        // As judged from the columns: both in the columns' precision.
+        if (row.trust as f32) < self.quick.trust_floor {
             bits |= FilterCode::TrustFloor.soft_bit();
         }
         let is_open = row.breaker_until > self.now || (row.breaker_until.0 > 0 && row.is_probing);
@@ -212,6 +255,16 @@ impl<'a> Filter<'a> {
             bits |= FilterCode::BreakerOpen.soft_bit();
         }
         bits
+    }
+
+    /// What can be judged from numbers alone.
+    pub(super) const fn quick(&self) -> &Quick {
+        &self.quick
+    }
+
+    /// The nodes that the request names: they are never judged from numbers alone.
+    pub(super) fn named(&self) -> impl Iterator<Item = &PublicKey> {
+        self.not.iter().chain(self.request.previous_node.as_ref())
     }
 
     /// True when this soft filter may be given up for this request.
@@ -262,10 +315,10 @@ impl<'a> Filter<'a> {
         let max = self.request.max_cost.unwrap_or(Msat::MAX);
         let input = self.request.prompt_tokens.get() as f64;
         let output = self.request.max_output_tokens.get() as f64;
-        let cost = row.input_price.mul_add(input, row.output_price.mul_add(output, row.request_price));
+        let cost = row.input_price * input + row.output_price * output + row.request_price;
         let total = cost * (1.0 + f64::from(self.fee.ppm) / 1e6) + self.fee.flat.get() as f64;
         let max_float = max.get() as f64;
-        let margin = max_float.mul_add(1e-9, 3.0);
+        let margin = max_float * 1e-9 + 3.0;
         if total > max_float + margin {
             return false;
         }
@@ -275,4 +328,11 @@ impl<'a> Filter<'a> {
         let exact = self.worst_case(row).and_then(|(cost, fee)| cost.checked_add(fee));
         exact.is_some_and(|exact| exact <= max)
     }
+}
+
+/// Expected costs below this are affordable without a doubt, whatever the columns' precision left out.
+fn cost_below(max_cost: Option<Msat>, fee: RouterFee) -> f32 {
+    let Some(max) = max_cost else { return f32::INFINITY };
+    let without_fee = (max.get() as f64 - fee.flat.get() as f64) / (1.0 + f64::from(fee.ppm) / 1e6);
+    (without_fee * (1.0 - 1e-5) - 4.0) as f32
 }

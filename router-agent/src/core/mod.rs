@@ -26,7 +26,10 @@ pub mod sitting;
 pub mod status;
 pub mod trust;
 
+mod columns;
 mod evidence;
+mod judging;
+mod lanes;
 mod two_choices;
 
 use std::collections::BTreeMap;

@@ -149,7 +149,6 @@ impl NodeView {
         row.ttft_p95_ms = self.ttft_percentiles().map_or(0, |(_, p95)| p95);
         row.trust = trust.score(now);
         row.p_ok = trust.p_ok(now);
-        row.is_new = trust.is_new(now);
         self.apply_flight(now, row);
     }
 

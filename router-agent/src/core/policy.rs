@@ -39,10 +39,14 @@ pub struct Policy {
     pub balanced: ModePolicy,
     /// Only nodes with a record.
     pub trusted: ModePolicy,
-    /// Share of decisions that are drawn evenly, to keep learning.
+    /// Share of decisions that try an unproven node, to keep learning.
     pub exploration_share: f64,
-    /// Share of the draw that all nodes without a record have together, while others are there.
+    /// Share of the draw that all unproven nodes have together in a fleet with a history.
     pub new_node_share: f64,
+    /// Chance to deliver that is assumed of an unproven node.
+    pub unproven_p_ok: f64,
+    /// Candidates that are drawn; the best of them is chosen.
+    pub draws: u32,
     /// How much dearer the previous node may be and still be kept.
     pub stickiness: f64,
     /// Share of the prompt that a warm prefix cache saves.
@@ -99,6 +103,8 @@ impl Default for Policy {
             trusted: ModePolicy { risk: 4.0, trust_floor: 0.9, trust_floor_is_hard: true, ..balanced },
             exploration_share: 0.01,
             new_node_share: 0.05,
+            unproven_p_ok: 0.7,
+            draws: 2,
             stickiness: 0.15,
             prefix_hit: 0.8,
             prefix_excess_weight: 1.0,

@@ -165,11 +165,11 @@ impl Registry {
         change(view);
         let heard_at = entry.heard_at;
         if let Some(listed) = self.models.get_mut(model) {
-            for row in listed.fleet.of_node_mut(node) {
+            listed.fleet.change(node, |row| {
                 row.learned_cap = view.cap.get();
                 row.heard_at = heard_at;
                 view.apply_flight(now, row);
-            }
+            });
         }
     }
 
@@ -190,9 +190,7 @@ impl Registry {
         let view = self.nodes.get(node).and_then(|entry| entry.views.get(model));
         if let (Some(view), Some(listed)) = (view, self.models.get_mut(model)) {
             let prior = *listed.fleet.prior();
-            for row in listed.fleet.of_node_mut(node) {
-                view.apply(now, row, &prior, policy, trust);
-            }
+            listed.fleet.change(node, |row| view.apply(now, row, &prior, policy, trust));
         }
     }
 
@@ -218,9 +216,7 @@ impl Registry {
                 let Some(listed) = models.get_mut(model) else { continue };
                 let (prior, unseen) = (*listed.fleet.prior(), NodeView::default());
                 let view = entry.views.get(model).unwrap_or(&unseen);
-                for row in listed.fleet.of_node_mut(node) {
-                    view.apply(now, row, &prior, policy, &trust);
-                }
+                listed.fleet.change(node, |row| view.apply(now, row, &prior, policy, &trust));
             }
         }
     }
@@ -393,7 +389,6 @@ fn candidate(
         is_text: facts.modalities.iter().any(|modality| modality == "text"),
         is_active: descriptor.status == NodeStatus::Active,
         takes_router: descriptor.routers.is_empty() || descriptor.routers.contains(router),
-        is_new: true,
         lease_until: descriptor.expires_at,
         heard_at: UnixMicros(0),
         slots: 1.0,
@@ -402,6 +397,7 @@ fn candidate(
         prefill_ms: 0.0,
         prefill_sd_ms: 0.0,
         decode_ms: 0.0,
+        decode_job_ms: 0.0,
         decode_sd_ms: 0.0,
         ttft_p95_ms: 0,
         in_flight: 0,
@@ -432,6 +428,8 @@ fn fleet_prior(listed: &ModelEntry, nodes: &BTreeMap<PublicKey, NodeEntry>, mode
         rtt_ms: measured(|view| view.measured().0, default.rtt_ms),
         prefill_ms: measured(|view| view.measured().1, default.prefill_ms),
         decode_ms: measured(|view| view.measured().2, default.decode_ms),
+        decode_job_share: default.decode_job_share,
+        maturity: 1.0,
         slots: of_rows(|row| f64::from(row.facts.slots)).max(1.0),
         output_tokens: listed.output.mean().unwrap_or(default.output_tokens),
     }

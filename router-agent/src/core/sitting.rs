@@ -9,12 +9,13 @@ use fedai_protocol::{Msat, PublicKey, UnixMicros};
 use super::candidate::{CandidateView, Fleet};
 use super::decision::{Asked, Choice, Decision, NoCandidate};
 use super::explain::Story;
-use super::filter::{Filter, FilterCode, RELAX_ORDER};
+use super::filter::{Filter, FilterCode};
+use super::lanes::LANES;
 use super::policy::Policy;
 use super::prediction::Prediction;
 
-/// Rejected candidates that a full record keeps.
-const REJECTED_MAX: usize = 32;
+pub use super::judging::Scratch;
+
 /// Eligible candidates that a full record keeps.
 const BEST_MAX: usize = 32;
 
@@ -27,34 +28,15 @@ pub struct Place {
     pub row: usize,
 }
 
-/// Working memory of decisions, kept between them so that a decision allocates next to nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {
-    pub(super) eligible: Vec<Eligible>,
-    softly: Vec<Eligible>,
-    pub(super) rejected: Vec<(Place, FilterCode)>,
-    counts: [u32; FilterCode::ALL.len()],
-    pub(super) best: Vec<usize>,
-    retry_after_ms: Option<u64>,
-}
-
-/// A candidate that passed the filters.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Eligible {
-    pub(super) place: Place,
-    pub(super) utility: f64,
-    pub(super) capacity: f64,
-    pub(super) weight: f64,
-    pub(super) is_new: bool,
-    soft: u8,
-}
-
-/// What was picked, as positions among the eligible.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What was picked, as positions of the judged.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Drawn {
     pub(super) chosen: usize,
-    pub(super) other: Option<usize>,
+    /// Drawn as well, and not taken.
+    pub(super) others: Vec<usize>,
     pub(super) fallbacks: Vec<usize>,
+    /// What the unproven part of every weight was multiplied with.
+    pub(super) unproven_scale: f64,
 }
 
 /// A decision in the making.
@@ -80,7 +62,7 @@ impl<'a> Sitting<'a> {
         scratch: &'a mut Scratch,
     ) -> Result<Self, NoCandidate> {
         let mut sitting = Self::judged(now, asked, policy, fleets, scratch);
-        sitting.relax();
+        sitting.relaxed = sitting.scratch.relax(&sitting.filter);
         sitting.opened()
     }
 
@@ -93,16 +75,14 @@ impl<'a> Sitting<'a> {
         scratch: &'a mut Scratch,
     ) -> Result<Self, NoCandidate> {
         let sitting = Self::judged(now, asked, policy, fleets, scratch);
-        let softly = core::mem::take(&mut sitting.scratch.softly);
-        sitting.scratch.eligible.clear();
-        sitting.scratch.eligible.extend_from_slice(&softly);
-        sitting.scratch.softly = softly;
+        sitting.scratch.allow(FilterCode::SOFT_BITS);
         sitting.opened()
     }
 
     /// Everybody who may be picked, in an order that never depends on the order of arrival.
     pub fn eligible(&self) -> impl Iterator<Item = Place> + '_ {
-        self.scratch.eligible.iter().map(|candidate| candidate.place)
+        let positions = 0..self.scratch.blocks.len() * LANES;
+        positions.filter(|at| self.scratch.is_eligible(*at)).filter_map(|at| self.place(at))
     }
 
     /// A candidate.
@@ -121,18 +101,19 @@ impl<'a> Sitting<'a> {
     /// The decision for these candidates: the first one is chosen, the others are its fallbacks as far as they serve
     /// the same model on other nodes. Places that are not eligible are passed over.
     pub fn of_order(mut self, seed: u64, strategy: &str, order: &[Place]) -> Result<Decision, NoCandidate> {
-        let position = |place: &Place| self.scratch.eligible.binary_search_by_key(place, |c| c.place).ok();
-        let mut picked = order.iter().filter_map(position);
-        let Some(chosen) = picked.next() else { return Err(self.nobody()) };
-        let rest: Vec<usize> = picked.collect();
+        let picked: Vec<usize> = order
+            .iter()
+            .filter_map(|place| self.position(*place))
+            .filter(|at| self.scratch.is_eligible(*at))
+            .collect();
+        let Some((chosen, rest)) = picked.split_first() else { return Err(self.nobody()) };
         self.rank();
-        let mut fallbacks = Vec::with_capacity(QUOTE_NODES_MAX);
+        let mut drawn = Drawn { chosen: *chosen, unproven_scale: 1.0, ..Drawn::default() };
         for at in rest {
-            if fallbacks.len() + 1 < QUOTE_NODES_MAX && self.fits(at, chosen, &fallbacks) {
-                fallbacks.push(at);
+            if drawn.fallbacks.len() + 1 < QUOTE_NODES_MAX && self.fits(*at, *chosen, &drawn.fallbacks) {
+                drawn.fallbacks.push(*at);
             }
         }
-        let drawn = Drawn { chosen, other: None, fallbacks };
         Ok(self.close(seed, strategy, &drawn))
     }
 
@@ -147,8 +128,21 @@ impl<'a> Sitting<'a> {
             && taken.iter().all(|taken| self.node(*taken).is_none_or(|(_, taken_node)| taken_node != node))
     }
 
+    /// Where the candidate at a position stands.
+    pub(super) fn place(&self, position: usize) -> Option<Place> {
+        let block = position / LANES;
+        let fleet = self.scratch.first_block.partition_point(|first| *first <= block).checked_sub(1)?;
+        let first = self.scratch.first_block.get(fleet)? * LANES;
+        Some(Place { fleet, row: position - first })
+    }
+
+    fn position(&self, place: Place) -> Option<usize> {
+        self.row(place)?;
+        Some(self.scratch.first_block.get(place.fleet)? * LANES + place.row)
+    }
+
     fn node(&self, at: usize) -> Option<(usize, PublicKey)> {
-        let place = self.scratch.eligible.get(at)?.place;
+        let place = self.place(at)?;
         Some((place.fleet, self.row(place)?.node))
     }
 
@@ -161,7 +155,7 @@ impl<'a> Sitting<'a> {
         let dearest = choices.iter().map(|choice| choice.max_cost).max().unwrap_or_default();
         let fee = self.asked.fee.on(dearest).unwrap_or(Msat::MAX);
         let ceiling = dearest.saturating_add(fee);
-        let place = self.scratch.eligible.get(drawn.chosen).map(|candidate| candidate.place);
+        let place = self.place(drawn.chosen);
         let first = place.and_then(|place| self.row(place));
         let model = place.and_then(|place| self.fleets.get(place.fleet)).map(|fleet| fleet.model());
         let is_fastest = self.asked.request.mode == Mode::Fastest;
@@ -177,7 +171,7 @@ impl<'a> Sitting<'a> {
     }
 
     fn choice(&self, at: usize) -> Option<Choice> {
-        let place = self.scratch.eligible.get(at)?.place;
+        let place = self.place(at)?;
         let row = self.row(place)?;
         let (max_cost, _) = self.filter.worst_case(row)?;
         Some(Choice {
@@ -189,8 +183,24 @@ impl<'a> Sitting<'a> {
         })
     }
 
+    fn judged(
+        now: UnixMicros,
+        asked: &'a Asked<'a>,
+        policy: &'a Policy,
+        fleets: &[&'a Fleet],
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let mut fleets: Vec<&Fleet> = fleets.to_vec();
+        fleets.sort_by_key(|fleet| fleet.model());
+        let filter = Filter::new(now, asked.request, policy, asked.fee, asked.methods);
+        let predictions: Vec<Prediction<'_>> =
+            fleets.iter().map(|fleet| Prediction::new(now, asked.request, policy, fleet)).collect();
+        scratch.judge(&fleets, &predictions, &filter);
+        Self { now, asked, policy, fleets, predictions, filter, relaxed: Vec::new(), scratch }
+    }
+
     fn opened(self) -> Result<Self, NoCandidate> {
-        if self.scratch.eligible.is_empty() { Err(self.nobody()) } else { Ok(self) }
+        if self.scratch.is_anybody_left() { Ok(self) } else { Err(self.nobody()) }
     }
 
     fn nobody(&self) -> NoCandidate {
@@ -204,96 +214,30 @@ impl<'a> Sitting<'a> {
         }
     }
 
-    /// Filters and predicts every candidate.
-    fn judged(
-        now: UnixMicros,
-        asked: &'a Asked<'a>,
-        policy: &'a Policy,
-        fleets: &[&'a Fleet],
-        scratch: &'a mut Scratch,
-    ) -> Self {
-        let mut fleets: Vec<&Fleet> = fleets.to_vec();
-        fleets.sort_by_key(|fleet| fleet.model());
-        let filter = Filter::new(now, asked.request, policy, asked.fee, asked.methods);
-        let predictions: Vec<Prediction<'_>> =
-            fleets.iter().map(|fleet| Prediction::new(now, asked.request, policy, fleet)).collect();
-        scratch.softly.clear();
-        scratch.rejected.clear();
-        scratch.best.clear();
-        scratch.counts = [0; FilterCode::ALL.len()];
-        scratch.retry_after_ms = None;
-        for (at, (fleet, prediction)) in fleets.iter().zip(&predictions).enumerate() {
-            for (position, row) in fleet.rows().iter().enumerate() {
-                let (place, jobs) = (Place { fleet: at, row: position }, prediction.jobs(row));
-                if let Some(code) = filter.hard(row, jobs) {
-                    if code == FilterCode::Saturated {
-                        let wait = prediction.terms(row, jobs).wait_ms.clamp(100.0, 60_000.0) as u64;
-                        scratch.retry_after_ms = Some(scratch.retry_after_ms.map_or(wait, |w| w.min(wait)));
-                    }
-                    reject(scratch, place, code);
-                    continue;
-                }
-                scratch.softly.push(Eligible {
-                    place,
-                    utility: prediction.terms(row, jobs).utility_msat,
-                    capacity: prediction.capacity(row),
-                    weight: 0.0,
-                    is_new: row.is_new,
-                    soft: filter.soft(row),
-                });
-            }
-        }
-        Self { now, asked, policy, fleets, predictions, filter, relaxed: Vec::new(), scratch }
-    }
-
-    /// Keeps the candidates without a soft reason; gives up soft filters one after the other until somebody is left.
-    fn relax(&mut self) {
-        let mut allowed = 0_u8;
-        let scratch = &mut *self.scratch;
-        let mut order = RELAX_ORDER.into_iter().filter(|code| self.filter.may_relax(*code));
-        while !scratch.softly.iter().any(|candidate| candidate.soft & !allowed == 0) {
-            let Some(code) = order.next() else { break };
-            allowed |= code.soft_bit();
-            self.relaxed.push(code);
-        }
-        scratch.eligible.clear();
-        let softly = core::mem::take(&mut scratch.softly);
-        for candidate in &softly {
-            let against = candidate.soft & !allowed;
-            match RELAX_ORDER.into_iter().find(|code| against & code.soft_bit() != 0) {
-                None => scratch.eligible.push(*candidate),
-                Some(code) => reject(scratch, candidate.place, code),
-            }
-        }
-        scratch.softly = softly;
-    }
-
-    /// Finds the best candidates, best first.
+    /// Finds the best candidates, best first; ties by position.
     pub(super) fn rank(&mut self) {
         let scratch = &mut *self.scratch;
-        scratch.best.clear();
-        let utility = |eligible: &[Eligible], at: usize| eligible.get(at).map_or(f64::MAX, |c| c.utility);
-        let mut worst = f64::MAX;
-        for at in 0..scratch.eligible.len() {
-            let value = utility(&scratch.eligible, at);
-            if scratch.best.len() == BEST_MAX && value >= worst {
+        let (allowed, best) = (scratch.allowed, &mut scratch.best);
+        let mut found: Vec<(f32, usize)> = Vec::with_capacity(BEST_MAX + 1);
+        let mut worst = f32::MAX;
+        for (block, judged) in scratch.blocks.iter().enumerate() {
+            // Most blocks have nobody as good as those already found.
+            if judged.least >= worst {
                 continue;
             }
-            let place = scratch.best.partition_point(|other| utility(&scratch.eligible, *other) <= value);
-            scratch.best.insert(place, at);
-            scratch.best.truncate(BEST_MAX);
-            if let (BEST_MAX, Some(last)) = (scratch.best.len(), scratch.best.last()) {
-                worst = utility(&scratch.eligible, *last);
+            for (lane, (utility, state)) in judged.utility.0.into_iter().zip(judged.state).enumerate() {
+                if state & !allowed != 0 || utility >= worst {
+                    continue;
+                }
+                let place = found.partition_point(|(other, _)| *other <= utility);
+                found.insert(place, (utility, block * LANES + lane));
+                found.truncate(BEST_MAX);
+                if let (BEST_MAX, Some((last, _))) = (found.len(), found.last()) {
+                    worst = *last;
+                }
             }
         }
-    }
-}
-
-fn reject(scratch: &mut Scratch, place: Place, code: FilterCode) {
-    if let Some(count) = scratch.counts.get_mut(code as usize) {
-        *count = count.saturating_add(1);
-    }
-    if scratch.rejected.len() < REJECTED_MAX {
-        scratch.rejected.push((place, code));
+        best.clear();
+        best.extend(found.into_iter().map(|(_, at)| at));
     }
 }

@@ -1,74 +1,135 @@
-//! The production strategy's draw: two by weight without replacement, the smaller utility wins; a small share of
+//! The production strategy's draw: a few by weight without replacement, the least utility wins; a small share of
 //! decisions explores, and the node of the previous turn is kept while it is not much dearer than the best.
+//!
+//! A weight has a part that evidence stands for and a part that nothing stands for. In a fleet with a history all
+//! unproven parts together get a bounded share, however many identities they are split over; in a fleet without one
+//! there is nothing to hold them to, and capacity alone decides.
 
 use fedai_protocol::limits::QUOTE_NODES_MAX;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::policy::Policy;
-use super::sitting::{Drawn, Eligible, Scratch, Sitting};
+use super::judging::{Judged, Scratch};
+use super::lanes::LANES;
+use super::sitting::{Drawn, Sitting};
+
+/// Draws at most.
+const DRAWS_MAX: usize = 8;
 
 /// Picks among the eligible.
 pub(super) fn draw(seed: u64, sitting: &mut Sitting<'_>) -> Drawn {
-    let policy = sitting.policy;
-    weigh(policy, policy.of(sitting.asked.request.mode).gamma, sitting.scratch);
     sitting.rank();
-    let eligible = &sitting.scratch.eligible;
+    let (policy, scratch) = (sitting.policy, &*sitting.scratch);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let explores = unit(&mut rng) < policy.exploration_share;
-    let first = pick(eligible, None, explores, unit(&mut rng));
-    let second = pick(eligible, Some(first), false, unit(&mut rng));
-    let utility = |at: usize| eligible.get(at).map_or(f64::MAX, |c| c.utility);
-    let (mut chosen, mut other) = match second {
-        second if second == first => (first, None),
-        second if !explores && utility(second) < utility(first) => (second, Some(first)),
-        second => (first, Some(second)),
-    };
-    if let Some(kept) = sticky(sitting).filter(|kept| *kept != chosen) {
-        other = Some(chosen);
+    let weights = Urn::new(scratch, 1.0, unproven_scale(sitting));
+    let first = if explores { Urn::new(scratch, 0.0, 1.0).pick(&[], unit(&mut rng)) } else { None };
+    let first = first.or_else(|| weights.pick(&[], unit(&mut rng))).or(scratch.best.first().copied());
+    let mut others: Vec<usize> = first.into_iter().collect();
+    let draws = usize::try_from(policy.draws).unwrap_or(DRAWS_MAX).clamp(1, DRAWS_MAX);
+    while others.len() < draws {
+        let Some(next) = weights.pick(&others, unit(&mut rng)) else { break };
+        others.push(next);
+    }
+    if !explores {
+        others.sort_by(|a, b| scratch.utility(*a).total_cmp(&scratch.utility(*b)));
+    }
+    let mut chosen = others.first().copied().unwrap_or_default();
+    if let Some(kept) = sticky(sitting) {
         chosen = kept;
     }
-    let fallbacks = fallbacks(sitting, chosen, other);
-    Drawn { chosen, other, fallbacks }
+    others.retain(|other| *other != chosen);
+    let fallbacks = fallbacks(sitting, chosen, &others);
+    Drawn { chosen, others, fallbacks, unproven_scale: weights.unproven }
 }
 
-/// Sets the draw weights and holds the newcomers to their share.
-fn weigh(policy: &Policy, gamma: i32, scratch: &mut Scratch) {
-    let best = scratch.eligible.iter().map(|c| c.utility).fold(f64::MAX, f64::min);
-    let (mut known, mut new) = (0.0, 0.0);
-    for candidate in &mut scratch.eligible {
-        candidate.weight = (candidate.capacity * (best / candidate.utility).powi(gamma)).max(1e-300);
-        *(if candidate.is_new { &mut new } else { &mut known }) += candidate.weight;
+/// What the unproven part of every weight counts.
+fn unproven_scale(sitting: &Sitting<'_>) -> f64 {
+    let (policy, blocks) = (sitting.policy, &sitting.scratch.blocks);
+    let known: f64 = blocks.iter().map(|judged| judged.sum_known).sum();
+    let unproven = blocks.iter().map(|judged| judged.sum).sum::<f64>() - known;
+    let maturity = sitting.fleets.iter().map(|fleet| fleet.prior().maturity).fold(0.0, f64::max);
+    let proven_share = (1.0 - policy.new_node_share) * maturity.clamp(0.0, 1.0);
+    let most = known * (1.0 - proven_share) / proven_share.max(1e-9);
+    if known > 0.0 && unproven > most { most / unproven } else { 1.0 }
+}
+
+/// What is drawn from: every candidate with its known part and its unproven part, each times a factor.
+struct Urn<'a> {
+    scratch: &'a Scratch,
+    known: f64,
+    unproven: f64,
+    total: f64,
+}
+
+impl<'a> Urn<'a> {
+    fn new(scratch: &'a Scratch, known: f64, unproven: f64) -> Self {
+        let urn = Self { scratch, known, unproven, total: 0.0 };
+        let total = scratch.blocks.iter().map(|judged| urn.of_block(judged)).sum();
+        Self { total, ..urn }
     }
-    let most_new = known * policy.new_node_share / (1.0 - policy.new_node_share).max(1e-6);
-    if known > 0.0 && new > most_new {
-        let scale = most_new / new;
-        for candidate in scratch.eligible.iter_mut().filter(|candidate| candidate.is_new) {
-            candidate.weight *= scale;
+
+    fn of_block(&self, judged: &Judged) -> f64 {
+        self.mass(judged.sum, judged.sum_known)
+    }
+
+    fn of(&self, position: usize) -> f64 {
+        let Some(judged) = self.scratch.blocks.get(position / LANES) else { return 0.0 };
+        let lane = position % LANES;
+        self.mass(f64::from(judged.weight.get(lane)), f64::from(judged.known.get(lane)))
+    }
+
+    fn mass(&self, weight: f64, known: f64) -> f64 {
+        (self.known * known + self.unproven * (weight - known)).max(0.0)
+    }
+
+    /// One draw by mass, without those already taken.
+    fn pick(&self, taken: &[usize], unit: f64) -> Option<usize> {
+        let gone: f64 = taken.iter().map(|position| self.of(*position)).sum();
+        let mut left = unit * (self.total - gone);
+        let mut last = None;
+        for (at, judged) in self.scratch.blocks.iter().enumerate() {
+            let here = taken.iter().filter(|position| **position / LANES == at);
+            let mass = self.of_block(judged) - here.map(|position| self.of(*position)).sum::<f64>();
+            if left >= mass {
+                left -= mass;
+                continue;
+            }
+            for position in at * LANES..(at + 1) * LANES {
+                let mass = self.of(position);
+                if mass > 0.0 && self.scratch.is_eligible(position) && !taken.contains(&position) {
+                    last = Some(position);
+                    left -= mass;
+                    if left < 0.0 {
+                        return last;
+                    }
+                }
+            }
         }
+        // Sums of blocks and sums of their lanes differ in the last bits.
+        last.or_else(|| {
+            let mut positions = (0..self.scratch.blocks.len() * LANES).rev();
+            positions.find(|position| {
+                self.of(*position) > 0.0 && self.scratch.is_eligible(*position) && !taken.contains(position)
+            })
+        })
     }
 }
 
-fn fallbacks(sitting: &Sitting<'_>, chosen: usize, other: Option<usize>) -> Vec<usize> {
+fn fallbacks(sitting: &Sitting<'_>, chosen: usize, drawn: &[usize]) -> Vec<usize> {
     let scratch = &sitting.scratch;
-    let utility = |at: usize| scratch.eligible.get(at).map_or(f64::MAX, |c| c.utility);
     let mut fallbacks: Vec<usize> = Vec::with_capacity(QUOTE_NODES_MAX);
-    if let Some(at) = other.filter(|at| sitting.fits(*at, chosen, &[])) {
-        fallbacks.push(at);
-    }
     // The best are at hand; everybody is looked at only where the best do not fit (another model, the same node).
-    for at in scratch.best.iter().copied() {
+    for at in drawn.iter().take(1).chain(&scratch.best).copied() {
         if fallbacks.len() + 1 < QUOTE_NODES_MAX && sitting.fits(at, chosen, &fallbacks) {
             fallbacks.push(at);
         }
     }
-    while fallbacks.len() + 1 < QUOTE_NODES_MAX && scratch.best.len() < scratch.eligible.len() {
-        let mut next: Option<usize> = None;
-        for at in 0..scratch.eligible.len() {
-            if next.is_none_or(|best| utility(at) < utility(best)) && sitting.fits(at, chosen, &fallbacks) {
-                next = Some(at);
-            }
-        }
+    let all = scratch.blocks.len() * LANES;
+    let eligible = || (0..all).filter(|at| scratch.is_eligible(*at));
+    while fallbacks.len() + 1 < QUOTE_NODES_MAX && eligible().nth(scratch.best.len()).is_some() {
+        let fitting = eligible().filter(|at| sitting.fits(*at, chosen, &fallbacks));
+        let next = fitting.min_by(|a, b| scratch.utility(*a).total_cmp(&scratch.utility(*b)));
         let Some(next) = next else { break };
         fallbacks.push(next);
     }
@@ -79,41 +140,22 @@ fn fallbacks(sitting: &Sitting<'_>, chosen: usize, other: Option<usize>) -> Vec<
 fn sticky(sitting: &Sitting<'_>) -> Option<usize> {
     let previous = sitting.asked.request.previous_node?;
     let scratch = &sitting.scratch;
-    let best = scratch.best.first().and_then(|at| scratch.eligible.get(*at))?.utility;
-    let (at, candidate) = scratch
-        .eligible
-        .iter()
-        .enumerate()
-        .filter(|(_, c)| sitting.row(c.place).is_some_and(|row| row.node == previous))
-        .min_by(|a, b| a.1.utility.total_cmp(&b.1.utility))?;
-    let row = sitting.row(candidate.place)?;
-    let prediction = sitting.predictions.get(candidate.place.fleet)?;
-    let credit = prediction.prefix_credit(row, prediction.jobs(row));
-    let allowance = sitting.policy.stickiness.mul_add(1.0 + credit, 1.0);
-    (candidate.utility <= best * allowance).then_some(at)
-}
-
-/// One draw: by weight, or evenly.
-fn pick(eligible: &[Eligible], without: Option<usize>, evenly: bool, unit: f64) -> usize {
-    let weight = |at: usize, c: &Eligible| match without {
-        Some(taken) if taken == at => 0.0,
-        _ if evenly => 1.0,
-        _ => c.weight,
+    let best = scratch.utility(*scratch.best.first()?);
+    let of_previous = |(fleet, first): (&&super::candidate::Fleet, &usize)| {
+        fleet.range_of(&previous).map(|row| first * LANES + row).collect::<Vec<usize>>()
     };
-    let sum: f64 = eligible.iter().enumerate().map(|(at, c)| weight(at, c)).sum();
-    let mut left = unit * sum;
-    let mut last = without.unwrap_or(0);
-    for (at, candidate) in eligible.iter().enumerate() {
-        let weight = weight(at, candidate);
-        if weight > 0.0 {
-            last = at;
-            left -= weight;
-            if left < 0.0 {
-                break;
-            }
-        }
-    }
-    last
+    let at = sitting
+        .fleets
+        .iter()
+        .zip(&scratch.first_block)
+        .flat_map(of_previous)
+        .filter(|at| scratch.is_eligible(*at))
+        .min_by(|a, b| scratch.utility(*a).total_cmp(&scratch.utility(*b)))?;
+    let place = sitting.place(at)?;
+    let (row, prediction) = (sitting.row(place)?, sitting.predictions.get(place.fleet)?);
+    let credit = prediction.prefix_credit(row, prediction.jobs(row));
+    let allowance = 1.0 + sitting.policy.stickiness * (1.0 + credit);
+    (f64::from(scratch.utility(at)) <= f64::from(best) * allowance).then_some(at)
 }
 
 /// A number in [0, 1).
