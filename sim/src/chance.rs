@@ -41,6 +41,14 @@ impl Chance {
         Self(rng)
     }
 
+    /// The stream of one fault of a run.
+    #[must_use]
+    pub fn of_fault(seed: u64, fault: u32) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(FAULT_STREAMS | u64::from(fault));
+        Self(rng)
+    }
+
     /// Evenly in [0, 1).
     pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
@@ -61,6 +69,9 @@ impl Chance {
         (-mean * libm::log(1.0 - self.unit())).max(0.0) as u64
     }
 }
+
+/// Above all of [`Stream`].
+const FAULT_STREAMS: u64 = 1 << 32;
 
 impl Entropy for Chance {
     fn fill(&mut self, bytes: &mut [u8]) {

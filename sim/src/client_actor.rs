@@ -23,6 +23,7 @@ use fedai_protocol::{
 };
 
 use crate::chance::Chance;
+use crate::faults::{Active, FaultKind};
 use crate::router_actor::RELAY;
 use crate::scenario::MODEL;
 use crate::turn::{Effect, Fact, Turn};
@@ -46,6 +47,8 @@ pub struct ClientActor {
     router: RouterContact,
     ticket_key: SigningKey,
     sessions: BTreeMap<u32, OpenSession>,
+    /// What is wrong with it now.
+    pub faults: Active,
 }
 
 struct OpenSession {
@@ -64,7 +67,8 @@ impl ClientActor {
         let expires_at = spec.expires_at();
         let journey = Journey::new(spec, JourneyTiming::default(), None, now);
         let ticket_key = SigningKey::generate(chance);
-        Self { journey, request, is_bulky, expires_at, router, ticket_key, sessions: BTreeMap::new() }
+        let (sessions, faults) = (BTreeMap::new(), Active::default());
+        Self { journey, request, is_bulky, expires_at, router, ticket_key, sessions, faults }
     }
 
     /// True after the ending.
@@ -90,6 +94,10 @@ impl ClientActor {
         if event.check_time(turn.now.seconds()).is_err() {
             return;
         }
+        if event.kind() == SESSION_FRAME && self.faults.has(FaultKind::ClientVanishes) {
+            self.faults.fired(FaultKind::ClientVanishes);
+            return turn.facts.push(Fact::Vanished);
+        }
         match event.kind() {
             QUOTE => {
                 if let Some(reply) = self.read_reply(event) {
@@ -109,6 +117,14 @@ impl ClientActor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Asks once more, as fast as it can.
+    pub fn flood(&mut self, turn: &mut Turn<'_>) {
+        self.faults.fired(FaultKind::ClientFloods);
+        for attempt in self.sessions.keys().copied().collect::<Vec<u32>>() {
+            self.publish_open(attempt, turn);
         }
     }
 
@@ -207,7 +223,8 @@ impl ClientActor {
                 turn.effects.push(Effect::Listen(session));
                 let door = SessionDoor::new(key, wrapped.job, node.node);
                 self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at: now });
-                turn.facts.push(Fact::Opened(wrapped.job));
+                let (job, dispatch) = (wrapped.job, ticket.dispatch_event.id());
+                turn.facts.push(Fact::Opened { job, node: node.node, dispatch });
                 turn.publish(wrapped.wrap);
                 let with = OpenedWith { job: wrapped.job, session, nonce, upload };
                 JourneyInput::Opened { attempt, with }
@@ -248,8 +265,10 @@ impl ClientActor {
         }
     }
 
-    fn settle(&self, settlement: Settlement, turn: &mut Turn<'_>) {
-        if let Some(session) = self.sessions.get(&settlement.attempt) {
+    fn settle(&mut self, settlement: Settlement, turn: &mut Turn<'_>) {
+        if self.faults.has(FaultKind::ClientNeverAcks) {
+            self.faults.fired(FaultKind::ClientNeverAcks);
+        } else if let Some(session) = self.sessions.get(&settlement.attempt) {
             let key = session.door.session();
             let (router, receipt) = (&self.router.session, settlement.receipt.id());
             let proof = ticket_proof::seal(&self.ticket_key, key, router, &receipt, turn.chance);

@@ -22,6 +22,7 @@ pub mod run_log;
 pub mod runner_model;
 pub mod sampling;
 pub mod scenario;
+pub mod shrink;
 pub mod statistics;
 pub mod swarm;
 pub mod turn;

@@ -21,6 +21,7 @@ use fedai_protocol::{
 };
 
 use crate::chance::Chance;
+use crate::faults::{Active, FaultKind};
 use crate::router_actor::RELAY;
 use crate::runner_model::{Due, RunnerModel, Step};
 use crate::scenario::{MODEL, NodeSpec, Tamper};
@@ -38,6 +39,10 @@ pub struct NodeActor {
     runner: RunnerModel<JobId>,
     tamper: Option<Tamper>,
     incarnation: u32,
+    exited: bool,
+    writes: u64,
+    /// What is wrong with it now.
+    pub faults: Active,
 }
 
 /// What survives.
@@ -82,6 +87,9 @@ impl NodeActor {
             runner,
             tamper: spec.tamper,
             incarnation: 0,
+            exited: false,
+            writes: 0,
+            faults: Active::default(),
         }
     }
 
@@ -147,6 +155,17 @@ impl NodeActor {
         self.take(Input::ModelsChanged(vec![model]), turn);
     }
 
+    /// True while its process runs.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        self.life.is_some()
+    }
+
+    /// True once when it has left by itself.
+    pub const fn take_exit(&mut self) -> bool {
+        core::mem::replace(&mut self.exited, false)
+    }
+
     /// Kills the process, and the runner that it had spawned.
     pub fn crash(&mut self, now: UnixMicros) {
         self.incarnation = self.incarnation.saturating_add(1);
@@ -205,6 +224,9 @@ impl NodeActor {
         dispatch: &VerifiedEvent,
         turn: &mut Turn<'_>,
     ) {
+        if self.disk_is_full() {
+            return self.take(Input::StorageFailed, turn);
+        }
         self.write(event, dispatch, turn);
         if self.tamper == Some(Tamper::DoubleCharge) {
             self.charge_twice(event, dispatch, turn);
@@ -262,7 +284,10 @@ impl NodeActor {
                     turn.effects.push(Effect::Unlisten(session.key.public_key()));
                 }
             }
-            Action::Exit => self.crash(turn.now),
+            Action::Exit => {
+                self.exited = true;
+                self.crash(turn.now);
+            }
         }
         None
     }
@@ -355,6 +380,20 @@ impl NodeActor {
             let event = self.identity.sign(draft, turn.chance);
             self.write(&event, dispatch, turn);
         }
+    }
+
+    /// True when the disk takes no more writes; counts those that it took since the fault began.
+    fn disk_is_full(&mut self) -> bool {
+        let Some(still_work) = self.faults.size(FaultKind::DiskError) else {
+            self.writes = 0;
+            return false;
+        };
+        self.writes = self.writes.saturating_add(1);
+        let is_full = self.writes > still_work;
+        if is_full {
+            self.faults.fired(FaultKind::DiskError);
+        }
+        is_full
     }
 
     fn restored(&self) -> Restored {

@@ -22,6 +22,7 @@ use fedai_router_agent::core::{
 };
 
 use crate::chance::Chance;
+use crate::faults::Active;
 use crate::scenario::START;
 use crate::turn::{Effect, Fact, Turn};
 
@@ -36,7 +37,11 @@ pub struct RouterActor {
     journal: Vec<(UnixMicros, JournalKind, VerifiedEvent)>,
     /// What relays keep for a reader that comes later.
     kept: Vec<VerifiedEvent>,
-    state_hash: [u8; 32],
+    /// When it died, and with what.
+    died: (UnixMicros, [u8; 32]),
+    lives: u32,
+    /// What is wrong with it now.
+    pub faults: Active,
 }
 
 impl RouterActor {
@@ -46,7 +51,8 @@ impl RouterActor {
         let (identity, session) = (SigningKey::generate(chance), SigningKey::generate(chance));
         let terms = terms(identity.public_key(), session.public_key(), chance.bytes32());
         let core = Some(RouterCore::new(now, terms.clone()));
-        Self { identity, session, terms, core, journal: Vec::new(), kept: Vec::new(), state_hash: [0; 32] }
+        let (journal, kept, faults) = (Vec::new(), Vec::new(), Active::default());
+        Self { identity, session, terms, core, journal, kept, died: (now, [0; 32]), lives: 0, faults }
     }
 
     /// Identity key.
@@ -67,20 +73,45 @@ impl RouterActor {
         self.core.as_ref()?.poll_timeout()
     }
 
+    /// True while its process runs.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Counts restarts.
+    #[must_use]
+    pub const fn lives(&self) -> u32 {
+        self.lives
+    }
+
+    /// Everything that it put into its journal, in order.
+    #[must_use]
+    pub fn heard(&self) -> Vec<VerifiedEvent> {
+        self.journal.iter().map(|(_, _, event)| event.clone()).collect()
+    }
+
+    /// A hash of what has to survive, while it lives.
+    #[must_use]
+    pub fn state_hash(&self, now: UnixMicros) -> Option<[u8; 32]> {
+        self.core.as_ref().map(|core| core.state_hash(now))
+    }
+
     /// Kills the process.
     pub fn crash(&mut self, now: UnixMicros) {
         if let Some(core) = self.core.take() {
-            self.state_hash = core.state_hash(now);
+            self.died = (now, core.state_hash(now));
         }
     }
 
     /// Starts it again from its journal, and lets it catch up with what relays kept.
-    pub fn restart(&mut self, died_at: UnixMicros, turn: &mut Turn<'_>) {
+    pub fn restart(&mut self, turn: &mut Turn<'_>) {
+        self.lives = self.lives.saturating_add(1);
         let mut core = RouterCore::new(turn.now, self.terms.clone());
         let records =
             self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event)).collect();
         core.handle(turn.now, Input::Restore { since: START.seconds(), records }, &mut Vec::new());
-        let is_same = core.state_hash(died_at) == self.state_hash;
+        let is_same = core.state_hash(self.died.0) == self.died.1;
         self.core = Some(core);
         turn.facts.push(Fact::RouterRestarted { is_same });
         for event in core::mem::take(&mut self.kept) {
@@ -97,13 +128,11 @@ impl RouterActor {
 
     /// An event arrived.
     pub fn receive(&mut self, event: &VerifiedEvent, turn: &mut Turn<'_>) {
-        if event.check_time(turn.now.seconds()).is_err() {
-            return;
-        }
+        // Relays keep it, whatever the clock of this reader says.
         if STORED.contains(&event.kind()) {
             self.kept.push(event.clone());
         }
-        if self.core.is_none() {
+        if self.core.is_none() || event.check_time(turn.now.seconds()).is_err() {
             return;
         }
         if let Ok(Some(input)) = self.read(event) {
@@ -132,7 +161,7 @@ impl RouterActor {
                 Action::Publish(Announcement::Summary(summary)) => {
                     turn.facts.push(Fact::Summed(Box::new(summary)));
                 }
-                Action::Evidence { code, .. } => turn.facts.push(Fact::Accused(code)),
+                Action::Evidence { node, code, .. } => turn.facts.push(Fact::Accused(node, code)),
                 Action::Journal { kind, .. } => match event {
                     Some(event) => self.journal.push((turn.now, kind, event.clone())),
                     None => turn.broken("the router journals an event that was not handed in"),

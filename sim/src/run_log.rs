@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fedai_client::core::job_ending::{Answer, JobFailure};
-use fedai_protocol::{Message, PublicKey, Receipt, UnixMicros, VerifiedEvent};
+use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
+use fedai_protocol::{Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent};
 
+use crate::faults::Fired;
 use crate::invariants::Sums;
 use crate::relay_model::Carried;
 use crate::scenario::{START, Scenario};
@@ -74,6 +75,24 @@ pub struct RunLog {
     pub events: u64,
     /// What relays did.
     pub relay: Carried,
+    /// What each kind of fault did.
+    pub fired: Fired,
+    /// The same of clients that are gone.
+    pub fired_by_clients: Vec<Fired>,
+    /// Effects of each party, counted.
+    pub effects: BTreeMap<Party, u64>,
+    /// Events that relays made up.
+    pub injected: u64,
+    /// What routers say of nodes: node, code.
+    pub evidence: Vec<(PublicKey, &'static str)>,
+    /// Receipts that clients accepted, and what they disputed, by code.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// Things that may happen once for one cause.
+    pub news: u64,
+    /// The router's journal.
+    pub heard: Vec<VerifiedEvent>,
+    /// The last sums of the router, by node and epoch.
+    pub summaries: BTreeMap<(PublicKey, u64), UsageSummary>,
     /// The end of the run.
     pub finished_at: UnixMicros,
     ended: usize,
@@ -98,6 +117,15 @@ impl RunLog {
             hangs: 0,
             events: 0,
             relay: Carried::default(),
+            fired: Fired::default(),
+            fired_by_clients: Vec::new(),
+            effects: BTreeMap::new(),
+            injected: 0,
+            evidence: Vec::new(),
+            verdicts: BTreeMap::new(),
+            news: 0,
+            heard: Vec::new(),
+            summaries: BTreeMap::new(),
             finished_at: START,
             ended: 0,
         }
@@ -138,6 +166,13 @@ impl RunLog {
                 msat: failure.spent.get(),
             },
         });
+    }
+
+    /// A client judged a receipt.
+    pub fn judged(&mut self, settlement: &Settlement) {
+        let verdict = settlement.verdict.as_ref().map_or_else(|dispute| dispute.code(), |_| "accepted");
+        let count = self.verdicts.entry(verdict).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// A node wrote a receipt.

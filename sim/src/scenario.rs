@@ -1,10 +1,12 @@
 //! Everything about a run that is decided before it begins: nodes, jobs, faults, seed. The same scenario gives the same
 //! run, byte for byte.
 
+use std::collections::BTreeSet;
+
 use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
 use crate::chance::{Chance, Stream};
-use crate::faults::FaultPlan;
+use crate::faults::{FaultKind, FaultPlan, Fleet, Selection};
 use crate::runner_model::RunnerProfile;
 use crate::workload::closed_loop::ClosedLoop;
 use crate::workload::gaps::Gaps;
@@ -12,6 +14,7 @@ use crate::workload::open_loop::{OpenLoop, Sizes};
 use crate::workload::poisson::Poisson;
 use crate::workload::sessions::Sessions;
 use crate::workload::{Arrival, BlockTable};
+use crate::world::Party;
 
 /// The model that all simulated nodes offer.
 pub const MODEL: &str = "simulated-8b";
@@ -135,6 +138,12 @@ pub struct Scenario {
     pub blocks: BlockTable,
     /// Faults.
     pub faults: FaultPlan,
+    /// The jobs that come; all when none is named.
+    pub only_jobs: Option<BTreeSet<usize>>,
+    /// Parties that are killed before an effect of theirs, counted from 1.
+    pub crash_points: BTreeSet<(Party, u64)>,
+    /// Relays.
+    pub relays: usize,
     /// From a sender through a relay to a reader, in milliseconds.
     pub relay_way_ms: u64,
     /// Mean of what comes on top.
@@ -157,6 +166,9 @@ impl Scenario {
             arrivals,
             blocks,
             faults: FaultPlan::none(),
+            only_jobs: None,
+            crash_points: BTreeSet::new(),
+            relays: 1,
             relay_way_ms: 35,
             relay_jitter_ms: 10,
             tamper: None,
@@ -169,18 +181,64 @@ impl Scenario {
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let last = self.arrivals.iter().map(|arrival| arrival.at).max().unwrap_or(begin);
         let mut chance = Chance::new(self.seed, Stream::Faults);
-        let plan = FaultPlan::draw(self.nodes.len(), begin, last.plus_seconds(10), &mut chance);
-        self.faults = plan.with_router_crash(begin, &mut Chance::new(self.seed, Stream::Router));
+        self.faults = FaultPlan::draw(self.fleet(), begin, last.plus_seconds(10), &mut chance);
         self
     }
 
-    /// A small world with faults at rates drawn from the seed, and one job after they are over that has to succeed.
+    /// Who there is to be befallen by faults.
+    fn fleet(&self) -> Fleet {
+        let clients =
+            self.arrivals.iter().filter(|arrival| !arrival.must_succeed).count().min(FAULTY_CLIENTS_MAX);
+        Fleet { relays: self.relays, routers: 1, nodes: self.nodes.len(), clients }
+    }
+
+    /// True when this job comes.
+    #[must_use]
+    pub fn has_job(&self, job: usize) -> bool {
+        self.only_jobs.as_ref().is_none_or(|jobs| jobs.contains(&job))
+    }
+
+    /// True when second arrivals are looked at: it costs a hash of the router for every event.
+    #[must_use]
+    pub fn watches_repeats(&self) -> bool {
+        self.faults.has(FaultKind::RelayDuplicate)
+    }
+
+    /// The same with a part of its faults and jobs.
+    #[must_use]
+    pub fn keeping(mut self, selection: &Selection) -> Self {
+        self.faults = selection.of_plan(self.faults);
+        self.only_jobs.clone_from(&selection.jobs);
+        self
+    }
+
+    /// A small world with faults of some kinds, drawn from the seed, and one job after they are over that has to
+    /// succeed.
     #[must_use]
     pub fn swarm(seed: u64) -> Self {
+        let world = Self::small_world(seed);
+        let (begin, calm_at) = (START.plus_seconds(WARM_UP_SECONDS), world.faults.calm_at);
+        let faults = FaultPlan::draw(world.fleet(), begin, calm_at, &mut Chance::new(seed, Stream::Faults));
+        Self { faults, ..world }
+    }
+
+    /// The small world of a seed with faults of these kinds and no others.
+    #[must_use]
+    pub fn swarm_of(seed: u64, kinds: &[FaultKind]) -> Self {
+        let world = Self::small_world(seed);
+        let (begin, calm_at) = (START.plus_seconds(WARM_UP_SECONDS), world.faults.calm_at);
+        let mut chance = Chance::new(seed, Stream::Faults);
+        let faults = FaultPlan::of_kinds(kinds, world.fleet(), begin, calm_at, &mut chance);
+        Self { faults, ..world }
+    }
+
+    /// A small world without faults, up to its calm and the job after it.
+    fn small_world(seed: u64) -> Self {
         let mut fleet = Chance::new(seed, Stream::Fleet);
         let mut workload = Chance::new(seed, Stream::Workload);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let nodes = usize::try_from(fleet.between(1, 3)).unwrap_or(1);
+        let relays = usize::try_from(fleet.between(1, 3)).unwrap_or(1);
         let requests = usize::try_from(workload.between(2, 4)).unwrap_or(2);
         // One prompt in a few is too large for a job open, so uploads see faults as well.
         let prompt_bytes_mean = if workload.happens(200) { 12_000.0 } else { 400.0 };
@@ -194,17 +252,18 @@ impl Scenario {
         probe.prompt.bytes = probe.prompt.bytes.min(1_000);
         probe.must_succeed = true;
         arrivals.push(probe);
-        let mut chance = Chance::new(seed, Stream::Faults);
         Self {
             seed,
             workload: "swarm",
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
             blocks: BlockTable::default(),
-            faults: FaultPlan::draw(nodes, begin, calm_at, &mut chance)
-                .with_router_crash(begin, &mut Chance::new(seed, Stream::Router)),
-            relay_way_ms: chance.between(1, 120),
-            relay_jitter_ms: chance.between(1, 60),
+            faults: FaultPlan { faults: Vec::new(), calm_at },
+            only_jobs: None,
+            crash_points: BTreeSet::new(),
+            relays,
+            relay_way_ms: fleet.between(1, 120),
+            relay_jitter_ms: fleet.between(1, 60),
             tamper: None,
         }
     }
@@ -238,8 +297,10 @@ fn draw_node(chance: &mut Chance) -> NodeSpec {
     NodeSpec { class, runner, queue_max: 16, list_price, tamper: None }
 }
 
+/// In a large market some clients lie, not all.
+const FAULTY_CLIENTS_MAX: usize = 50;
 /// Nodes announce themselves before the first job comes.
 const WARM_UP_SECONDS: u64 = 5;
-/// Time to notice that all is well again. A router believes for up to two minutes in a job of which nobody told it
+/// Time to notice that all is well again. Announcements that were lost are renewed after five minutes and a half. A router believes for up to two minutes in a job of which nobody told it
 /// that it ended, and a client has left after one.
-const RECOVERY_SECONDS: u64 = 200;
+const RECOVERY_SECONDS: u64 = 400;

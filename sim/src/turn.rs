@@ -2,7 +2,7 @@
 //! those who watch). Actors never touch each other.
 
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
-use fedai_protocol::{JobId, PublicKey, UnixMicros, UsageSummary, VerifiedEvent};
+use fedai_protocol::{EventId, JobId, PublicKey, UnixMicros, UsageSummary, VerifiedEvent};
 
 use crate::chance::Chance;
 use crate::runner_model::Due;
@@ -30,7 +30,14 @@ pub enum Fact {
     /// The runner of a node began with a job.
     RunnerStarted(JobId),
     /// A client opened a job at a node.
-    Opened(JobId),
+    Opened {
+        /// Job.
+        job: JobId,
+        /// Node.
+        node: PublicKey,
+        /// Ticket.
+        dispatch: EventId,
+    },
     /// Output was handed to the person.
     Delivered(String),
     /// The person was told that the answer begins anew.
@@ -40,7 +47,11 @@ pub enum Fact {
     /// A job ended for the person.
     Ended(Box<Result<Answer, JobFailure>>),
     /// The router says that a node cheated.
-    Accused(&'static str),
+    Accused(PublicKey, &'static str),
+    /// A router issued a ticket whose price is not the node's.
+    PriceAltered(EventId),
+    /// A client left without a word.
+    Vanished,
     /// The router came back from its journal.
     RouterRestarted {
         /// True when its state is the one that it died with.
@@ -50,6 +61,22 @@ pub enum Fact {
     Summed(Box<UsageSummary>),
     /// A core asked for something that could not be done.
     Broken(String),
+}
+
+impl Fact {
+    /// True for what a party may do once for one cause.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        matches!(
+            self,
+            Self::Durable(_)
+                | Self::RunnerStarted(_)
+                | Self::Opened { .. }
+                | Self::Delivered(_)
+                | Self::Settled(_)
+                | Self::Ended(_)
+        )
+    }
 }
 
 /// One turn.

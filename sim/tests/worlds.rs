@@ -81,8 +81,7 @@ fn swarm(first: u64, seeds: u64) -> SwarmSums {
         sums.add(&run_seed(seed).unwrap_or_else(|failure| panic!("{failure}")));
     }
     // A swarm in which nothing went wrong, or nothing worked, would prove nothing.
-    assert!(sums.dropped > 10 * seeds && sums.duplicated > 10 * seeds, "{sums}");
-    assert!(sums.crashes > seeds / 2 && sums.router_crashes > seeds / 5 && sums.hangs > seeds / 5, "{sums}");
+    assert!(sums.kinds.values().all(|kind| kind.faults > 0), "{sums}");
     assert!(sums.done * 10 > sums.jobs * 6, "{sums}");
     sums
 }

@@ -1,23 +1,25 @@
 //! `list`: what there is to choose from.
 
 use super::{Outcome, say};
-use crate::faults::FAULTS;
+use crate::faults::kind::FaultRow;
+use crate::faults::table::FAULTS;
 use crate::invariants::INVARIANTS;
 use crate::scenario::WorkloadKind;
 
 /// Lists workloads, faults and invariants.
 pub(super) fn list() -> Outcome {
-    let mut text = String::new();
-    let lists = [
-        ("workloads", WorkloadKind::NAMES.as_slice()),
-        ("faults", FAULTS.as_slice()),
-        ("invariants", INVARIANTS.as_slice()),
-    ];
-    for (title, entries) in lists {
-        text.push_str(&format!("{}{title}\n", if text.is_empty() { "" } else { "\n" }));
-        for (name, meaning) in entries {
-            text.push_str(&format!("  {name:<21} {meaning}\n"));
-        }
+    let mut text = String::from("workloads\n");
+    for (name, meaning) in WorkloadKind::NAMES {
+        text.push_str(&format!("  {name:<21} {meaning}\n"));
+    }
+    text.push_str("\nfaults\n");
+    for FaultRow { name, size: (low, high), unit, meaning, .. } in &FAULTS {
+        let size = if unit.is_empty() { String::new() } else { format!(" ({low}-{high} {unit})") };
+        text.push_str(&format!("  {name:<21} {meaning}{size}\n"));
+    }
+    text.push_str("\ninvariants\n");
+    for (name, meaning) in INVARIANTS {
+        text.push_str(&format!("  {name:<30} {meaning}\n"));
     }
     say(&text)
 }

@@ -25,6 +25,8 @@ enum Command {
     Run(run::RunArgs),
     /// Run many small worlds with faults, and stop at the first broken invariant.
     Swarm(swarm::SwarmArgs),
+    /// Find the smallest part of a failing world of the swarm that still fails.
+    Shrink(swarm::ShrinkArgs),
     /// List workloads, faults and invariants.
     List,
 }
@@ -35,6 +37,7 @@ pub fn execute(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Swarm(args) => swarm::swarm(args),
+        Command::Shrink(args) => swarm::shrink_seed(args),
         Command::List => list::list(),
     };
     match result {

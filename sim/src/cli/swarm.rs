@@ -1,10 +1,17 @@
-//! `swarm`: many small worlds with faults.
+//! `swarm`: many small worlds with faults; `shrink`: the smallest part of one that still fails.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Args;
 
 use super::progress::Progress;
 use super::{Outcome, say};
-use crate::swarm::{SwarmSums, run_seed};
+use crate::faults::Selection;
+use crate::shrink::{Shrunk, shrink};
+use crate::swarm::{SwarmFailure, SwarmSums, run_part};
 
 #[derive(Debug, Args)]
 pub(super) struct SwarmArgs {
@@ -14,17 +21,117 @@ pub(super) struct SwarmArgs {
     /// Seed of the first one.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
+    /// Threads; by default one for each core.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    part: Part,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShrinkArgs {
+    /// Seed of the world that fails.
+    #[arg(long)]
+    seed: u64,
+    #[command(flatten)]
+    part: Part,
+}
+
+/// A part of each world.
+#[derive(Debug, Args)]
+struct Part {
+    /// Faults to keep: names, or NAME.NUMBER for a single one, separated by commas; `none` for none.
+    #[arg(long, value_delimiter = ',', value_name = "FAULT")]
+    only: Option<Vec<String>>,
+    /// Jobs to keep, by number, separated by commas; `none` for none.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
+    only_jobs: Option<Vec<String>>,
+}
+
+impl Part {
+    fn selection(&self) -> Result<Selection, Box<dyn core::error::Error>> {
+        // Its own words say which name or number is wrong.
+        Ok(Selection { faults: chosen(self.only.as_deref())?, jobs: chosen(self.only_jobs.as_deref())? })
+    }
+}
+
+fn chosen<T: Ord + core::str::FromStr>(words: Option<&[String]>) -> Result<Option<BTreeSet<T>>, T::Err> {
+    words
+        .map(|words| words.iter().filter(|word| *word != "none").map(|word| word.parse()).collect())
+        .transpose()
 }
 
 /// Runs the worlds, up to the first that breaks an invariant.
 pub(super) fn swarm(args: &SwarmArgs) -> Outcome {
-    let SwarmArgs { seeds, first_seed: first } = *args;
-    let (mut sums, progress) = (SwarmSums::default(), Progress::new());
-    for seed in first..first.saturating_add(seeds) {
-        let log = run_seed(seed).inspect_err(|_| progress.clear())?;
-        sums.add(&log);
-        progress.show(usize::try_from(seed.saturating_sub(first))?, usize::try_from(seeds)?);
-    }
+    let selection = args.part.selection()?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = args.jobs.map_or(cores, NonZeroUsize::get);
+    let (progress, state) = (Progress::new(), Shared::default());
+    let end = args.first_seed.saturating_add(args.seeds);
+    let all = usize::try_from(args.seeds)?;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut sums = SwarmSums::default();
+                while !state.failed.load(Ordering::Relaxed) {
+                    let seed = args.first_seed.saturating_add(state.taken.fetch_add(1, Ordering::Relaxed));
+                    if seed >= end {
+                        break;
+                    }
+                    match run_part(seed, &selection) {
+                        Ok(log) => sums.add(&log),
+                        Err(failure) => state.fail(failure),
+                    }
+                    let done = state.done.fetch_add(1, Ordering::Relaxed);
+                    progress.show(usize::try_from(done).unwrap_or(all), all);
+                }
+                locked(&state.sums).merge(&sums);
+            });
+        }
+    });
     progress.clear();
-    say(&format!("{sums}\n"))
+    if let Some(failure) = locked(&state.failure).take() {
+        return Err(failure.into());
+    }
+    say(&locked(&state.sums).to_string())
+}
+
+/// Finds the smallest part of a failing world.
+pub(super) fn shrink_seed(args: &ShrinkArgs) -> Outcome {
+    let progress = Progress::new();
+    let mut runs = 0_usize;
+    let shrunk = shrink(args.seed, &args.part.selection()?, &mut |seed, selection| {
+        runs = runs.saturating_add(1);
+        progress.show(runs, runs);
+        run_part(seed, selection).err().map(|failure| failure.violation)
+    });
+    progress.clear();
+    let Some(Shrunk { selection, violation }) = shrunk else {
+        return say(&format!("seed {} keeps every invariant\n", args.seed));
+    };
+    Err(format!("after {runs} runs: {}", SwarmFailure { seed: args.seed, selection, violation }).into())
+}
+
+/// What the threads share. The failure that is told is that of the smallest seed among those that were under way.
+#[derive(Default)]
+struct Shared {
+    taken: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicBool,
+    sums: Mutex<SwarmSums>,
+    failure: Mutex<Option<SwarmFailure>>,
+}
+
+impl Shared {
+    fn fail(&self, failure: SwarmFailure) {
+        self.failed.store(true, Ordering::Relaxed);
+        let mut first = locked(&self.failure);
+        if first.as_ref().is_none_or(|other| failure.seed < other.seed) {
+            *first = Some(failure);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

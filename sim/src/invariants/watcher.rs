@@ -1,0 +1,331 @@
+//! The books of everything that happened, and the checks of each new fact against them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
+use fedai_protocol::receipt::Outcome;
+use fedai_protocol::{EventId, JobId, Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent};
+
+use super::{Check, Sums, ensure};
+use crate::client_actor::DEADLINE_SECONDS;
+use crate::faults::{FaultKind, FaultPlan, Whom};
+use crate::workload::Arrival;
+use crate::workload::prompt::Prompt;
+use crate::world::Party;
+
+/// The books.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    jobs: BTreeMap<usize, JobBook>,
+    attempts: BTreeMap<JobId, Attempt>,
+    runs: BTreeSet<(usize, u32, JobId)>,
+    ticket_runs: BTreeMap<(usize, u32, EventId), u32>,
+    receipts: BTreeMap<JobId, EventId>,
+    durable: BTreeSet<EventId>,
+    chains: BTreeMap<PublicKey, (u64, EventId)>,
+    nodes: BTreeMap<PublicKey, Sums>,
+    summaries: BTreeMap<(PublicKey, u64), Sums>,
+    altered: BTreeSet<EventId>,
+    honesty: Honesty,
+    arrived: u64,
+    done: u64,
+    failed: u64,
+    vanished: u64,
+}
+
+/// Who lies in this run, and what cannot be asked of it.
+#[derive(Debug, Default)]
+struct Honesty {
+    liars: BTreeSet<PublicKey>,
+    router_lies: bool,
+    clients: BTreeSet<usize>,
+    wrong_clocks: BTreeSet<Party>,
+    /// Relays may have lost a stored event for good, or clocks have dated one wrongly.
+    may_lose: bool,
+    /// Nothing excuses a failure after the calm: no crowd of fresh identities, and one relay at least that took all.
+    recovers: bool,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    job: usize,
+    node: PublicKey,
+    dispatch: EventId,
+}
+
+#[derive(Debug)]
+struct JobBook {
+    came_at: UnixMicros,
+    prompt: Prompt,
+    must_succeed: bool,
+    shown: String,
+    /// Honest nodes only have said what was shown.
+    is_honest: bool,
+    charges: u32,
+    ended: bool,
+}
+
+impl Watcher {
+    /// Empty books for a run with these faults; `liars` are the nodes that lie in it.
+    #[must_use]
+    pub fn new(plan: &FaultPlan, liars: BTreeSet<PublicKey>) -> Self {
+        let dishonest = plan.dishonest();
+        let client = |whom: &Whom| if let Whom::Party(Party::Client(job)) = whom { Some(*job) } else { None };
+        let skewed = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew);
+        let wrong_clocks = skewed.filter_map(|fault| match fault.whom {
+            Whom::Party(party) => Some(party),
+            Whom::Network | Whom::Relay(_) => None,
+        });
+        let losing = [FaultKind::RelayLyingOk, FaultKind::RelayHides, FaultKind::ClockSkew];
+        // Offers are announced once a day: a liar may be the only relay that was there to take one.
+        let forgets = [FaultKind::RelayLyingOk, FaultKind::RelayHides].into_iter().any(|kind| plan.has(kind));
+        let leaves_alone =
+            plan.faults.iter().any(|one| one.kind == FaultKind::RelayDrop || one.kind.row().row == 6);
+        let honesty = Honesty {
+            liars,
+            router_lies: dishonest.contains(&Whom::Party(Party::router(0))),
+            clients: dishonest.iter().filter_map(client).collect(),
+            wrong_clocks: wrong_clocks.collect(),
+            may_lose: losing.into_iter().any(|kind| plan.has(kind)),
+            recovers: !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
+        };
+        Self { honesty, ..Self::default() }
+    }
+
+    /// A job came.
+    pub fn arrived(&mut self, now: UnixMicros, job: usize, arrival: &Arrival) {
+        self.arrived = self.arrived.saturating_add(1);
+        let book = JobBook {
+            came_at: now,
+            prompt: arrival.prompt,
+            must_succeed: arrival.must_succeed,
+            shown: String::new(),
+            is_honest: true,
+            charges: 0,
+            ended: false,
+        };
+        self.jobs.insert(job, book);
+    }
+
+    /// A client opened a job at a node.
+    pub fn opened(&mut self, job: usize, id: JobId, node: PublicKey, dispatch: EventId) -> Check {
+        let before = self.attempts.insert(id, Attempt { job, node, dispatch });
+        ensure(before.is_none(), "causality", || format!("job id {id} was opened twice"))?;
+        ensure(!self.altered.contains(&dispatch), "altered_price_is_caught", || {
+            format!("job {job} was opened under ticket {dispatch}")
+        })?;
+        if let Some(book) = self.jobs.get_mut(&job).filter(|_| self.honesty.liars.contains(&node)) {
+            book.is_honest = false;
+        }
+        self.still_open(job)
+    }
+
+    /// A router issued a ticket at a price that is not the node's.
+    pub fn price_altered(&mut self, dispatch: EventId) {
+        self.altered.insert(dispatch);
+    }
+
+    /// The runner of a node, in one of its lives, began with a job.
+    pub fn runner_started(&mut self, (node, life): (usize, u32), id: JobId) -> Check {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return Err(("causality", format!("a runner began {id}, which nobody opened")));
+        };
+        ensure(self.runs.insert((node, life, id)), "one_run_per_job", || {
+            format!("node {node} runs job {id} a second time")
+        })?;
+        let runs = self.ticket_runs.entry((node, life, attempt.dispatch)).or_default();
+        *runs = runs.saturating_add(1);
+        ensure(*runs <= 1, "one_run_per_job", || {
+            format!("node {node} runs {runs} jobs under ticket {}, which has one use", attempt.dispatch)
+        })
+    }
+
+    /// A receipt is on disk.
+    pub fn durable(&mut self, node: PublicKey, event: &VerifiedEvent) -> Check {
+        let receipt = Receipt::parse(event)
+            .map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
+        let receipt_id = receipt.id;
+        let receipt = receipt.message;
+        self.durable.insert(receipt_id);
+        if self.honesty.liars.contains(&node) {
+            return Ok(());
+        }
+        let before = self.receipts.insert(receipt.job, receipt_id);
+        ensure(before.is_none(), "one_receipt_per_job", || format!("job {} has two receipts", receipt.job))?;
+        let known = self.attempts.contains_key(&receipt.job);
+        ensure(known, "causality", || format!("a receipt for job {}, which nobody opened", receipt.job))?;
+        let (seq, prev) = self.chains.get(&node).copied().unwrap_or((0, EventId::all_zeros()));
+        ensure((receipt.seq, receipt.prev) == (seq, prev), "receipt_chain", || {
+            format!("receipt {} follows {} of {}", receipt.seq, seq, node.to_hex())
+        })?;
+        self.chains.insert(node, (seq.saturating_add(1), receipt_id));
+        let sums = self.nodes.entry(node).or_default();
+        *sums = sums.plus(&Sums::of_receipt(&receipt));
+        Ok(())
+    }
+
+    /// Output was handed to the person.
+    pub fn delivered(&mut self, job: usize, text: &str) -> Check {
+        self.still_open(job)?;
+        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
+        book.shown.push_str(text);
+        let is_begin = !book.is_honest || book.prompt.answer().starts_with(&book.shown);
+        ensure(is_begin, "whole_answers", || {
+            format!("the output of job {job} is not the begin of its answer")
+        })
+    }
+
+    /// The person was told that the answer begins anew.
+    pub fn restarted(&mut self, job: usize) -> Check {
+        self.still_open(job)?;
+        self.jobs.get_mut(&job).into_iter().for_each(|book| book.shown.clear());
+        Ok(())
+    }
+
+    /// A client judged a receipt.
+    pub fn settled(&mut self, job: usize, settlement: &Settlement) -> Check {
+        let id = settlement.receipt.id();
+        let is_liar = self.honesty.liars.contains(&settlement.node.node);
+        ensure(is_liar || self.durable.contains(&id), "durable_before_told", || {
+            format!("receipt {id} is on no disk")
+        })?;
+        let amount = match &settlement.verdict {
+            Ok(amount) => *amount,
+            Err(_) if is_liar => return self.still_open(job),
+            Err(dispute) => return Err(("honest_is_not_accused", format!("job {job}: {dispute}"))),
+        };
+        ensure(amount <= settlement.node.max_cost, "charge_within_quote", || {
+            format!("job {job} charges {amount}, quoted {}", settlement.node.max_cost)
+        })?;
+        self.accepted(job, settlement)?;
+        self.still_open(job)
+    }
+
+    /// A receipt was accepted: it is that of this job, and one of a whole answer is enough.
+    fn accepted(&mut self, job: usize, settlement: &Settlement) -> Check {
+        let Ok(receipt) = Receipt::parse(&settlement.receipt) else {
+            return Err(("overcharge_is_refused", format!("job {job} accepts what is no receipt")));
+        };
+        let receipt = receipt.message;
+        let attempt = self.attempts.get(&receipt.job);
+        let is_own = attempt.is_some_and(|own| own.job == job && own.node == settlement.node.node);
+        ensure(is_own, "one_charge_per_job", || format!("job {job} accepts the receipt of {}", receipt.job))?;
+        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
+        // A token has a byte at least, and a request a frame of a few tokens around each message.
+        let output_max = book.prompt.words.saturating_mul(OUTPUT_BYTES_MAX);
+        let input_max = (book.prompt.request().len() as u64).saturating_add(INPUT_FRAME_TOKENS_MAX);
+        let usage = &receipt.usage;
+        ensure(
+            usage.output_tokens.get() <= output_max && usage.input_tokens.get() <= input_max,
+            "overcharge_is_refused",
+            || format!("job {job} accepts {usage:?}"),
+        )?;
+        book.charges = book.charges.saturating_add(u32::from(receipt.outcome == Outcome::Complete));
+        ensure(book.charges <= 1, "one_charge_per_job", || format!("job {job} is charged twice"))
+    }
+
+    /// A client left without a word.
+    pub fn vanished(&mut self, job: usize) {
+        self.vanished = self.vanished.saturating_add(1);
+        self.jobs.get_mut(&job).into_iter().for_each(|book| book.ended = true);
+    }
+
+    /// A job ended for its person.
+    pub fn ended(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) -> Check {
+        self.still_open(job)?;
+        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
+        book.ended = true;
+        let took = now.since(book.came_at) / 1_000_000;
+        let clock_held = !self.honesty.wrong_clocks.contains(&Party::Client(job));
+        ensure(took <= DEADLINE_SECONDS.saturating_add(1) || !clock_held, "every_job_ends", || {
+            format!("job {job} ended after {took} s")
+        })?;
+        match ending {
+            Ok(answer) => {
+                self.done = self.done.saturating_add(1);
+                let whole = book.prompt.answer();
+                let is_whole = answer.text == whole && book.shown == whole;
+                ensure(is_whole || !book.is_honest, "whole_answers", || {
+                    format!("job {job}: {} of {} bytes were handed on", book.shown.len(), whole.len())
+                })?;
+                let verdict = &answer.settlement.verdict;
+                let within = verdict.as_ref().map_or(!book.is_honest, |sum| *sum <= answer.ticket.ceiling);
+                ensure(within, "charge_within_quote", || format!("job {job} is above its quote's ceiling"))
+            }
+            Err(failure) => {
+                self.failed = self.failed.saturating_add(1);
+                ensure(!book.must_succeed || !self.honesty.recovers, "every_job_ends", || {
+                    let (refusal, attempts) = (&failure.refusal, &failure.attempts);
+                    format!("job {job} came long after all faults and failed: {refusal} ({attempts:?})")
+                })?;
+                let is_right = failure.dishonest.is_none() || self.honesty.router_lies;
+                ensure(is_right, "honest_is_not_accused", || {
+                    format!("job {job}: a router is called dishonest: {:?}", failure.dishonest)
+                })
+            }
+        }
+    }
+
+    /// Does not ask of this node what holds for honest ones.
+    pub fn suspect(&mut self, node: PublicKey) {
+        self.honesty.liars.insert(node);
+    }
+
+    /// A router says that a node cheated.
+    pub fn accused(&self, node: &PublicKey, code: &str) -> Check {
+        ensure(self.honesty.liars.contains(node), "honest_is_not_accused", || {
+            format!("the router has evidence: {code}")
+        })
+    }
+
+    /// The router's sums for a node in an epoch.
+    pub fn summed(&mut self, summary: &UsageSummary) {
+        self.summaries.insert((summary.node, summary.epoch.0), Sums::of_summary(summary));
+    }
+
+    /// Requests that came are done, refused or open.
+    pub fn conservation(&self, open: usize) -> Check {
+        let gone = self.done.saturating_add(self.failed).saturating_add(self.vanished);
+        ensure(gone.saturating_add(open as u64) == self.arrived, "conservation", || {
+            let (done, failed, vanished) = (self.done, self.failed, self.vanished);
+            format!("{} came, {done} done, {failed} refused, {vanished} left, {open} open", self.arrived)
+        })
+    }
+
+    /// The last look: the router's books are the nodes' books.
+    pub fn at_the_end(&self) -> Check {
+        let open = self.jobs.iter().find(|(_, book)| !book.ended).map(|(job, _)| *job);
+        ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(0)))?;
+        let mut router: BTreeMap<PublicKey, Sums> = BTreeMap::new();
+        let of_honest = |(node, _): &(PublicKey, u64)| !self.honesty.liars.contains(node);
+        for ((node, _), sums) in self.summaries.iter().filter(|(key, _)| of_honest(key)) {
+            let sum = router.entry(*node).or_default();
+            *sum = sum.plus(sums);
+        }
+        let text = || format!("nodes: {:?}, router: {router:?}", self.nodes);
+        if !self.honesty.may_lose {
+            return ensure(router == self.nodes, "sums_agree", text);
+        }
+        let is_within = |(node, sums): (&PublicKey, &Sums)| sums.is_within(&self.sums_of(node));
+        ensure(router.iter().all(is_within), "sums_agree", text)
+    }
+
+    /// What an honest node wrote to its disk, in sums.
+    #[must_use]
+    pub fn sums_of(&self, node: &PublicKey) -> Sums {
+        self.nodes.get(node).copied().unwrap_or_default()
+    }
+
+    /// Nothing happens to a job that has ended. Of a liar's job nothing is asked.
+    fn still_open(&self, job: usize) -> Check {
+        let is_open = self.jobs.get(&job).is_some_and(|book| !book.ended);
+        ensure(is_open || self.honesty.clients.contains(&job), "causality", || {
+            format!("something happened to job {job} after its end")
+        })
+    }
+}
+
+/// Bytes of the longest word of an answer.
+const OUTPUT_BYTES_MAX: u64 = 40;
+/// What a chat template adds to a request.
+const INPUT_FRAME_TOKENS_MAX: u64 = 256;

@@ -1,0 +1,217 @@
+//! The relays between all parties: who hears what, how late, how often, or not at all.
+//!
+//! The rule: a relay carries events and understands none. What it carries is public by its kind or sealed, and no mark of
+//! a prompt or an output is ever in it; the first event that breaks this ends the run. Everybody writes to every relay
+//! and reads from every relay, and a reader's pool hands on the copy that comes first. Stored kinds that no relay took
+//! are published again by their sender's outbox, and read later by who was cut off; ephemeral ones are lost for good.
+
+mod cuts;
+mod inspection;
+mod one_relay;
+
+use std::collections::BTreeMap;
+
+use fedai_protocol::event_kinds::{
+    EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK,
+    SESSION_FRAME, STORED,
+};
+use fedai_protocol::{PublicKey, UnixMicros, VerifiedEvent};
+
+use self::cuts::{Cuts, Way};
+pub use self::inspection::Leak;
+use self::one_relay::OneRelay;
+use crate::chance::Chance;
+use crate::faults::{Fault, FaultKind, Fired, Whom};
+use crate::world::Party;
+
+/// Counts of what happened to events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Published.
+    pub published: u64,
+    /// Lost by a relay, or on the way to or from it.
+    pub dropped: u64,
+    /// Repeated.
+    pub duplicated: u64,
+    /// Nobody listened.
+    pub unheard: u64,
+}
+
+/// An event on its way to the relays.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Sender.
+    pub from: Party,
+    /// The event.
+    pub event: VerifiedEvent,
+    /// How often its sender's outbox has tried before.
+    pub tries: u32,
+}
+
+/// What becomes of one event.
+#[derive(Clone, Debug, Default)]
+pub struct Carriage {
+    /// Who gets it, and when.
+    pub deliveries: Vec<(UnixMicros, Party)>,
+    /// When the sender's outbox tries again: no relay took it.
+    pub again: Option<UnixMicros>,
+    /// What relays add to it.
+    pub injected: Vec<Injected>,
+}
+
+/// What a relay made up, as it goes over the wire.
+#[derive(Clone, Debug)]
+pub struct Injected {
+    /// When it arrives.
+    pub at: UnixMicros,
+    /// Where.
+    pub to: Party,
+    /// What comes.
+    pub json: String,
+}
+
+/// All relays.
+#[derive(Clone, Debug)]
+pub struct RelayModel {
+    relays: Vec<OneRelay>,
+    cuts: Cuts,
+    way_micros: u64,
+    jitter_micros: f64,
+    listeners: BTreeMap<PublicKey, Party>,
+    carried: Carried,
+}
+
+impl RelayModel {
+    /// So many relays with this delay from sender to reader.
+    #[must_use]
+    pub fn new(relays: usize, way_ms: u64, jitter_ms: u64) -> Self {
+        Self {
+            relays: vec![OneRelay::default(); relays.max(1)],
+            cuts: Cuts::default(),
+            way_micros: way_ms.saturating_mul(1_000),
+            jitter_micros: jitter_ms as f64 * 1_000.0,
+            listeners: BTreeMap::new(),
+            carried: Carried::default(),
+        }
+    }
+
+    /// A fault of relays or of the ways to them begins.
+    pub fn begin(&mut self, fault: Fault, chance: Chance) {
+        match fault.whom {
+            Whom::Relay(index) if fault.kind != FaultKind::RelayDown => {
+                if let Some(relay) = self.relays.get_mut(index) {
+                    relay.faults.begin(fault, chance);
+                }
+            }
+            _ => self.cuts.begin(fault),
+        }
+    }
+
+    /// It is over; gives what relays have kept for readers that were cut off.
+    pub fn end(&mut self, fault: &Fault) -> Vec<(Party, VerifiedEvent)> {
+        for relay in &mut self.relays {
+            relay.faults.end(fault);
+        }
+        self.cuts.end(fault);
+        let cuts = &mut self.cuts;
+        let relays = self.relays.iter_mut().enumerate();
+        relays
+            .flat_map(|(index, relay)| relay.take_kept(|party| !cuts.is_cut(party, index, Way::In)))
+            .collect()
+    }
+
+    /// What faults did since this was last asked.
+    pub fn take_fired(&mut self) -> Vec<Fired> {
+        let relays = self.relays.iter_mut().map(|relay| relay.faults.take_fired());
+        relays.chain([self.cuts.take_fired()]).collect()
+    }
+
+    /// Events for this key go there.
+    pub fn listen(&mut self, key: PublicKey, party: Party) {
+        self.listeners.insert(key, party);
+    }
+
+    /// Nobody listens to this key any more.
+    pub fn unlisten(&mut self, key: &PublicKey) {
+        self.listeners.remove(key);
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn carried(&self) -> Carried {
+        self.carried
+    }
+
+    /// Number of keys that are listened to.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Takes an event.
+    pub fn carry(&mut self, now: UnixMicros, parcel: &Parcel, chance: &mut Chance) -> Result<Carriage, Leak> {
+        let event = &parcel.event;
+        inspection::inspect(event)?;
+        self.carried.published = self.carried.published.saturating_add(u64::from(parcel.tries == 0));
+        let Some(reader) = self.reader(event) else {
+            self.carried.unheard = self.carried.unheard.saturating_add(1);
+            return Ok(Carriage::default());
+        };
+        let is_stored = STORED.contains(&event.kind());
+        let (mut carriage, mut is_taken, mut first, mut kept) = (Carriage::default(), false, None, None);
+        let (way, jitter) = (self.way_micros, self.jitter_micros);
+        for (index, relay) in self.relays.iter_mut().enumerate() {
+            let trip = way.saturating_add(chance.exponential(jitter));
+            if self.cuts.is_cut(parcel.from, index, Way::Out) || relay.faults.strikes(FaultKind::RelayDrop) {
+                self.carried.dropped = self.carried.dropped.saturating_add(1);
+                continue;
+            }
+            is_taken = true;
+            if relay.hides(parcel.from) || relay.faults.strikes(FaultKind::RelayLyingOk) {
+                continue;
+            }
+            if self.cuts.is_cut(reader, index, Way::In) {
+                kept = Some(index);
+                continue;
+            }
+            let at = now.plus(trip.saturating_add(relay.held_micros()));
+            first = Some(first.map_or(at, |other: UnixMicros| other.min(at)));
+            let copies = relay.copies(at);
+            self.carried.duplicated = self.carried.duplicated.saturating_add(copies.len() as u64);
+            carriage.deliveries.extend(copies.into_iter().map(|at| (at, reader)));
+            carriage.injected.extend(relay.inject(at, reader, event));
+        }
+        match (first, kept.and_then(|index| self.relays.get_mut(index))) {
+            (Some(at), _) => carriage.deliveries.insert(0, (at, reader)),
+            (None, Some(relay)) if is_stored => relay.keep(reader, event.clone()),
+            _ => {}
+        }
+        carriage.again = (is_stored && !is_taken).then(|| now.plus_millis(outbox_wait_ms(parcel.tries)));
+        Ok(carriage)
+    }
+
+    /// True when the party has asked for this event.
+    #[must_use]
+    pub fn is_asked_for(&self, event: &VerifiedEvent, party: Party) -> bool {
+        self.reader(event) == Some(party)
+    }
+
+    fn reader(&self, event: &VerifiedEvent) -> Option<Party> {
+        match event.kind() {
+            NODE_DESCRIPTOR | MODEL_OFFER | LOAD_PING | RECEIPT | RECEIPT_ACK => Some(Party::Router),
+            QUOTE_REQUEST | QUOTE | EPHEMERAL_GIFT_WRAP | SESSION_FRAME => {
+                let key = PublicKey::from_hex(event.tag("p")?).ok()?;
+                self.listeners.get(&key).copied()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An outbox waits 2 s, then twice as long each time, a minute at most.
+fn outbox_wait_ms(tries: u32) -> u64 {
+    2_000_u64.saturating_mul(1 << tries.min(5)).min(60_000)
+}
+
+#[cfg(test)]
+mod tests;
