@@ -5,6 +5,7 @@
 mod network;
 
 use network::openai_server::OpenAiServer;
+use network::schema::validate;
 use network::{Streaming, World, expected_answer, json, with_input};
 use serde_json::Value;
 
@@ -148,11 +149,4 @@ fn neither_prompt_nor_answer_nor_secret_is_in_any_log_or_file() {
             assert!(is_itself || !holds(secret), "a secret key is in {}", path.display());
         }
     }
-}
-
-/// Every required field of the published schema is there, and no field that it does not know.
-fn validate(name: &str, value: &Value) {
-    let path = format!("{}/../docs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    network::schema::check(&schema, &schema, value, name);
 }

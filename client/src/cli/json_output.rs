@@ -397,4 +397,18 @@ pub struct UpOutput {
     pub runner_started_here: bool,
     /// Folder with all state.
     pub data: String,
+    /// Base URL of the OpenAI-compatible endpoint, with `--listen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// `fedai serve`, when it listens.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ServeOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// Base URL for OpenAI's clients.
+    pub url: String,
+    /// True when requests need a key.
+    pub needs_key: bool,
 }

@@ -18,6 +18,7 @@ pub mod quote;
 pub mod receipts;
 pub mod routers;
 pub mod schema;
+pub mod serve;
 pub mod terminal;
 pub mod up;
 mod up_once;
@@ -49,6 +50,8 @@ enum Command {
     Up(up::UpArgs),
     /// Ask a model, once or in a conversation
     Chat(chat::ChatArgs),
+    /// Serve the network to any program that speaks OpenAI's API
+    Serve(serve::ServeArgs),
     /// Continue a text
     Complete(complete::CompleteArgs),
     /// List the models that are offered
@@ -121,6 +124,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
     match cli.command {
         Command::Up(arguments) => up::run(global, arguments).await,
         Command::Chat(arguments) => chat::run(&global.settings()?, arguments).await,
+        Command::Serve(arguments) => serve::run(&global.settings()?, arguments).await,
         Command::Complete(arguments) => complete::run(&global.settings()?, arguments).await,
         Command::Models(arguments) => models::run(&global.settings()?, &arguments).await,
         Command::Nodes => nodes::run(&global.settings()?).await,

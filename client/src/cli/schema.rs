@@ -27,6 +27,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("quote", schema_for!(out::QuoteOutput)),
         ("receipts", schema_for!(out::ReceiptsOutput)),
         ("routers", schema_for!(out::RoutersOutput)),
+        ("serve", schema_for!(out::ServeOutput)),
         ("up", schema_for!(out::UpOutput)),
         ("verify", schema_for!(out::VerifyOutput)),
         ("why", schema_for!(out::WhyOutput)),

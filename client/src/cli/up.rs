@@ -21,9 +21,11 @@ use super::failure::CliFailure;
 use super::global_flags::{GlobalFlags, Settings};
 use super::job_flags::not_empty;
 use super::json_output::UpOutput;
+use super::serve::{self, ServeArgs, Serving};
 use super::up_runner::{FoundRunner, find_runner};
 use super::{terminal, up_once};
 use crate::shell::config;
+use crate::shell::openai_endpoint::api_keys::KeyRing;
 
 /// Where the relay listens unless something else is said.
 const LISTEN: &str = "127.0.0.1:7447";
@@ -44,6 +46,9 @@ pub struct UpArgs {
     /// Allow a relay address that other machines can reach
     #[arg(long)]
     pub allow_remote: bool,
+    /// Serve the network to programs that speak OpenAI's API, here
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen, conflicts_with = "once")]
+    pub listen: Option<SocketAddr>,
     /// OpenAI-compatible server to sell from [default: one that is found, else one is installed]
     #[arg(long, value_name = "URL")]
     pub runner: Option<String>,
@@ -99,7 +104,7 @@ pub async fn run(global: &GlobalFlags, arguments: UpArgs) -> Result<ExitStatus, 
     };
     let output = network.output.clone();
     let status = tokio::select! {
-        status = serve(&settings, &arguments, &output) => status,
+        status = stay(&settings, &arguments, &output) => status,
         what = network.watch() => {
             let text = format!("{what}\nhint: run it again with -v to see why");
             Err(CliFailure::new(ExitStatus::Failure, "part_ended", text))
@@ -114,8 +119,9 @@ fn check_before_anything_starts(arguments: &UpArgs) -> Result<(), CliFailure> {
     if let Some(prompt) = &arguments.once {
         not_empty(prompt.clone())?;
     }
-    match arguments.relay_listen {
-        Some(address) if !address.ip().is_loopback() && !arguments.allow_remote => {
+    let named = [arguments.relay_listen, arguments.listen].into_iter().flatten();
+    match named.into_iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) if !arguments.allow_remote || Some(address) == arguments.listen => {
             let text = format!(
                 "{address} can be reached from other machines\n\
                  hint: listen on 127.0.0.1, or add --allow-remote if that is what you want"
@@ -136,19 +142,27 @@ fn check_folder(data: &Path) -> Result<(), CliFailure> {
     })
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let mut found =
         text.to_socket_addrs().map_err(|error| format!("not an address of this machine: {error}"))?;
     found.next().ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// What happens while the network is up.
-async fn serve(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Result<ExitStatus, CliFailure> {
+async fn stay(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Result<ExitStatus, CliFailure> {
     if let Some(prompt) = &arguments.once {
         return Box::pin(up_once::ask(settings, arguments, prompt)).await;
     }
+    let serving = match arguments.listen {
+        Some(address) => {
+            let (listener, buyer) = (serve::listen(address).await?, settings.connect().await?);
+            Some(Serving::start(settings, &ServeArgs::at(address), buyer, KeyRing::default(), listener)?)
+        }
+        None => None,
+    };
     if settings.json {
-        terminal::print_json(output)?;
+        let endpoint = serving.as_ref().map(|serving| serving.url.clone());
+        terminal::print_json(&UpOutput { endpoint, ..output.clone() })?;
     }
     let relay = match output.relay.trim_end_matches('/') {
         config::DEFAULT_RELAY => String::new(),
@@ -159,6 +173,9 @@ async fn serve(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Re
     terminal::say(&format!("\nready. In another terminal:  {program} chat{relay} \"Name three colours.\""));
     terminal::say("Ctrl-C stops everything.");
     wait_for_signal().await;
+    if let Some(serving) = serving {
+        serving.stop().await?;
+    }
     Ok(ExitStatus::Success)
 }
 
@@ -181,6 +198,7 @@ async fn start(arguments: &UpArgs, data: &Path, ports: &[u16]) -> Result<Network
         runner: runner.url.clone(),
         runner_started_here: runner.process.is_some(),
         data: data.display().to_string(),
+        endpoint: None,
     };
     Ok(Network { relay, runner, router, node, output })
 }

@@ -12,6 +12,7 @@ pub mod job_journey;
 pub mod job_spec;
 pub mod journey_step;
 pub mod local_router;
+pub mod openai;
 pub mod quote_check;
 pub mod quote_round;
 pub mod receipt_check;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fedai_protocol::event_kinds::ROUTER_PROFILE;
 use fedai_protocol::message::{Received, body_json};
 use fedai_protocol::output_stream::OutputLine;
+use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ const ROUTERS_KEPT_MAX: usize = 12;
 
 /// Takes output as it is handed on.
 pub trait OutputSink {
+    /// A job is being opened at a node; `attempt` counts from 0.
+    fn opening(&mut self, attempt: u32, node: &CheckedNode, ticket: &Ticket) {
+        let _ = (attempt, node, ticket);
+    }
     /// Output, in order. `Break` when nobody reads any more.
     fn deliver(&mut self, lines: &[OutputLine]) -> ControlFlow<()>;
     /// What was handed on before no longer counts.

@@ -192,6 +192,7 @@ impl<'a> JobRun<'a> {
                 match action {
                     JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
                     JourneyAction::Open { attempt, node, ticket } => {
+                        sink.opening(attempt, &node, &ticket);
                         inputs.push_back(self.open(attempt, &node, &ticket));
                     }
                     JourneyAction::OpenAgain { attempt } => self.publish_open(attempt),

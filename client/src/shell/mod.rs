@@ -5,6 +5,7 @@ pub mod config;
 pub mod job_record;
 pub mod job_run;
 pub mod network_view;
+pub mod openai_endpoint;
 mod own_quotes;
 pub mod private_file;
 pub mod receipt_store;

@@ -167,6 +167,13 @@ impl World {
         command
     }
 
+    /// Asks a part to end, as a service manager does.
+    pub fn terminate(&self, name: &str) {
+        let part = self.parts.iter().find(|part| part.name == name).unwrap();
+        let id = part.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
     /// Kills a part as `kill -9` does.
     pub fn kill(&mut self, name: &str) {
         let part = self.parts.iter_mut().find(|part| part.name == name).unwrap();

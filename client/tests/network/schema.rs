@@ -46,3 +46,10 @@ pub fn check(root: &Value, schema: &Value, value: &Value, place: &str) {
         }
     }
 }
+
+/// Every required field of the published schema is there, and no field that it does not know.
+pub fn validate(name: &str, value: &Value) {
+    let path = format!("{}/../docs/schema/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    check(&schema, &schema, value, name);
+}
