@@ -11,6 +11,8 @@ pub const MODEL_OFFER: u16 = 31_435;
 pub const ROUTER_PROFILE: u16 = 31_437;
 /// Addressable: what a router counted for one node in one epoch, `d` = `node:epoch`.
 pub const USAGE_SUMMARY: u16 = 31_438;
+/// Addressable, sealed: what a router tells one node about its decisions, `d` = node key.
+pub const NODE_STANDING: u16 = 31_439;
 /// Addressable (NIP-85): a router's rank of one node, `d` = node key.
 pub const TRUST_ASSERTION: u16 = 30_382;
 /// Ephemeral: a node's claim about its load.
@@ -35,12 +37,13 @@ pub const RECEIPT: u16 = 1_434;
 pub const RECEIPT_ACK: u16 = 1_435;
 
 /// Every kind that this network puts on relays, for probes, mirrors and taps.
-pub const ALL: [u16; 13] = [
+pub const ALL: [u16; 14] = [
     NODE_DESCRIPTOR,
     MODEL_OFFER,
     ROUTER_PROFILE,
     USAGE_SUMMARY,
     TRUST_ASSERTION,
+    NODE_STANDING,
     LOAD_PING,
     QUOTE_REQUEST,
     QUOTE,
@@ -52,8 +55,16 @@ pub const ALL: [u16; 13] = [
 ];
 
 /// The kinds that relays keep (everything but the ephemeral ones).
-pub const STORED: [u16; 7] =
-    [NODE_DESCRIPTOR, MODEL_OFFER, ROUTER_PROFILE, USAGE_SUMMARY, TRUST_ASSERTION, RECEIPT, RECEIPT_ACK];
+pub const STORED: [u16; 8] = [
+    NODE_DESCRIPTOR,
+    MODEL_OFFER,
+    ROUTER_PROFILE,
+    USAGE_SUMMARY,
+    TRUST_ASSERTION,
+    NODE_STANDING,
+    RECEIPT,
+    RECEIPT_ACK,
+];
 
 /// How relays treat a kind (NIP-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +101,7 @@ pub const fn name(kind: u16) -> &'static str {
         ROUTER_PROFILE => "router profile",
         USAGE_SUMMARY => "usage summary",
         TRUST_ASSERTION => "trust assertion",
+        NODE_STANDING => "node standing (sealed)",
         LOAD_PING => "load ping",
         QUOTE_REQUEST => "quote request",
         QUOTE => "quote",
@@ -108,7 +120,9 @@ mod tests {
 
     #[test]
     fn every_kind_is_in_the_class_that_the_protocol_table_gives_it() {
-        for kind in [NODE_DESCRIPTOR, MODEL_OFFER, ROUTER_PROFILE, USAGE_SUMMARY, TRUST_ASSERTION] {
+        for kind in
+            [NODE_DESCRIPTOR, MODEL_OFFER, ROUTER_PROFILE, USAGE_SUMMARY, TRUST_ASSERTION, NODE_STANDING]
+        {
             assert_eq!(KindClass::of(kind), KindClass::Addressable, "{kind}");
         }
         for kind in [LOAD_PING, QUOTE_REQUEST, QUOTE, DISPATCH, SESSION_FRAME, JOB_OPEN, EPHEMERAL_GIFT_WRAP]

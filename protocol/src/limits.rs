@@ -87,6 +87,22 @@ pub const TICKET_PROOF_BYTES_MAX: usize = 512;
 /// Receipt identifiers under one usage summary.
 pub const SUMMARY_RECEIPTS_MAX: usize = 100_000;
 
+/// Offers in one standing: at half a kilobyte each they stay far below [`SEALED_PLAINTEXT_BYTES_MAX`].
+pub const STANDING_OFFERS_MAX: usize = 16;
+/// Filter codes counted for one offer of a standing: there are half as many.
+pub const STANDING_CODES_MAX: usize = 32;
+/// Standings that a router sends in one summary period: a signature and a key agreement each, a hundredth of a second
+/// of one core in all; with more nodes than that each has its turn later.
+pub const STANDINGS_PER_PERIOD_MAX: usize = 256;
+/// How long a standing is worth reading, in seconds: an operator looks in the evening at what happened by day.
+pub const STANDING_SECONDS: u64 = 43_200;
+/// Routers whose standings a node keeps: the first ones, so that strangers cannot crowd them out.
+pub const NODE_STANDINGS_MAX: usize = 32;
+/// Other routers that a router names when it has to refuse.
+pub const QUOTE_PEERS_MAX: usize = 4;
+/// Earliest that a second attempt may be begun beside a slow first one, in milliseconds: sooner is impatience.
+pub const HEDGE_MS_MIN: u64 = 50;
+
 /// Nodes a router keeps in memory.
 pub const ROUTER_NODES_MAX: usize = 20_000;
 /// Offers one node may have live at once.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision_record::DecisionRecord;
 use crate::event_kinds;
-use crate::limits::QUOTE_NODES_MAX;
-use crate::message::{Message, ParseError, Received, tag};
+use crate::limits::{QUOTE_NODES_MAX, QUOTE_PEERS_MAX, URL_BYTES_MAX};
+use crate::message::{Message, ParseError, Received, is_name, tag};
 use crate::model_offer::ModelOffer;
 use crate::msat::{Msat, Tokens};
 use crate::node_descriptor::NodeDescriptor;
@@ -74,6 +74,16 @@ pub enum QuoteOutcome {
     Refusal(Refusal),
 }
 
+/// Another router, for who is refused here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRouter {
+    /// Identity key.
+    pub router: PublicKey,
+    /// A relay on which its profile is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+}
+
 /// The answer to one quote request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteReply {
@@ -83,6 +93,9 @@ pub struct QuoteReply {
     pub client: PublicKey,
     /// The answer.
     pub outcome: QuoteOutcome,
+    /// Beside a refusal for want of room: routers that this one follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerRouter>,
     /// Worthless after this.
     pub expires_at: UnixSeconds,
 }
@@ -184,6 +197,10 @@ impl Message for QuoteReply {
     }
 
     fn check(&self) -> Result<(), ParseError> {
+        let is_url = |peer: &PeerRouter| peer.relay.as_ref().is_none_or(|url| is_name(url, URL_BYTES_MAX));
+        if self.peers.len() > QUOTE_PEERS_MAX || !self.peers.iter().all(is_url) {
+            return Err(ParseError::Limit("peers in quote reply"));
+        }
         match &self.outcome {
             QuoteOutcome::Quote(quote) if quote.nodes.is_empty() || quote.nodes.len() > QUOTE_NODES_MAX => {
                 Err(ParseError::Limit("nodes in quote"))

@@ -44,6 +44,7 @@ fn every_published_message_is_on_the_wire_as_written() {
     check::<QuoteRequest>("21435_quote_request", &samples::open_request(), &keys.ticket);
     check::<QuoteReply>("21436_quote", &samples::quote_reply(), &keys.router);
     check::<QuoteReply>("21436_refusal", &samples::refusal_reply(), &keys.router);
+    check::<QuoteReply>("21436_busy_with_peers", &samples::busy_reply(), &keys.router);
     check::<Dispatch>("21437_dispatch", &samples::dispatch(), &keys.router);
     check::<Receipt>("1434_receipt", &samples::receipt(), &keys.node);
     check::<ReceiptAck>("1435_receipt_ack", &samples::ack(), &keys.session);
@@ -59,6 +60,18 @@ fn the_wrapped_job_open_is_on_the_wire_as_written() {
     check_golden("21059_job_open", &wrapped.wrap.to_json());
     let opened = JobOpen::unwrap(&wrapped.wrap, &keys.inbox).unwrap();
     assert_eq!((opened.job, opened.client, opened.open), (wrapped.job, keys.ticket.public_key(), open));
+}
+
+#[test]
+fn the_sealed_standing_is_on_the_wire_as_written() {
+    let keys = samples::keys();
+    let standing = samples::standing();
+    check_golden("31439_node_standing", &fedai_protocol::message::body_json(&standing).unwrap());
+    let sealed = standing.seal(&keys.router, samples::AT, &mut CountingEntropy(5)).unwrap();
+    check_golden("31439_sealed_standing", &sealed.to_json());
+    let read = VerifiedEvent::from_json(&sealed.to_json()).unwrap();
+    let back = fedai_protocol::NodeStanding::open(&read, &keys.node).unwrap();
+    assert_eq!((back.message, back.author), (standing, keys.router.public_key()));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, KindClass};
 use fedai_protocol::message::Draft;
 use fedai_protocol::verified_event::{TimeError, VerifyError};
-use fedai_protocol::{SigningKey, VerifiedEvent};
+use fedai_protocol::{PublicKey, SigningKey, VerifiedEvent};
 use nostr::{Event, EventId};
 use tokio::time::Instant;
 
@@ -84,7 +84,16 @@ impl PoolInner {
     fn event(&self, link: &Link, subscription: &str, event: Event) {
         link.received.fetch_add(1, Ordering::Relaxed);
         let outcome = match self.subscription(subscription) {
-            Some(state) => self.admit(&state, event),
+            Some(state) => {
+                let (id, author, kind) = (event.id, event.pubkey, event.kind.as_u16());
+                let outcome = self.admit(&state, event);
+                if let Some(sightings) = state.sightings_of(kind)
+                    && self.is_genuine(outcome, id, author)
+                {
+                    sightings.note(author, &link.url, wall_clock::now_seconds());
+                }
+                outcome
+            }
             None => Err(DropReason::NotMatching),
         };
         if let Err(reason) = outcome {
@@ -92,6 +101,17 @@ impl PoolInner {
             if reason != DropReason::Replay {
                 link.dropped.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// True for an event that was let in, and for a copy of one that was verified before.
+    fn is_genuine(&self, outcome: Result<(), DropReason>, id: EventId, author: PublicKey) -> bool {
+        match outcome {
+            Ok(()) => true,
+            Err(DropReason::Replay) => {
+                lock(&self.cache).get(&id).is_some_and(|known| known.author() == author)
+            }
+            Err(_) => false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::KindClass;
@@ -20,6 +20,7 @@ use crate::event_cache::SeenEvents;
 use crate::lock::lock;
 use crate::relay_list::RelayRole;
 use crate::relay_pool::RelayPool;
+use crate::sightings::Sightings;
 
 /// A relay that says nothing after a REQ is taken to have it after this long: not all send EOSE. Long enough for a
 /// relay under load to have read the REQ: an ephemeral answer that comes before that is lost for good.
@@ -100,6 +101,12 @@ impl Subscription {
     pub fn update(&self, filters: Vec<Filter>) {
         self.state.replace_filters(filters);
         self.pool.request_everywhere(&self.state);
+    }
+
+    /// Remembers from now on by which relays authors of these kinds are heard. The kinds of the first call count.
+    #[must_use]
+    pub fn watch(&self, kinds: &[u16]) -> Arc<Sightings> {
+        Arc::clone(self.state.sightings.get_or_init(|| Arc::new(Sightings::new(kinds))))
     }
 
     /// Events lost because this consumer was too slow.
@@ -194,6 +201,7 @@ pub(crate) struct SubscriptionState {
     links: Mutex<HashMap<usize, Progress>>,
     progress: watch::Sender<u64>,
     gaps: AtomicU64,
+    sightings: OnceLock<Arc<Sightings>>,
 }
 
 /// How far one relay is with one subscription.
@@ -221,12 +229,17 @@ impl SubscriptionState {
             links: Mutex::default(),
             progress: watch::Sender::new(0),
             gaps: AtomicU64::new(0),
+            sightings: OnceLock::new(),
         };
         (Arc::new(state), receiver)
     }
 
     pub(crate) fn is_for(&self, link: &crate::pool_link::Link) -> bool {
         link.read && link.roles.contains(&self.role)
+    }
+
+    pub(crate) fn sightings_of(&self, kind: u16) -> Option<&Sightings> {
+        self.sightings.get().map(Arc::as_ref).filter(|sightings| sightings.is_watched(kind))
     }
 
     pub(crate) fn has_seen(&self, id: &EventId) -> bool {

@@ -153,9 +153,10 @@ impl RouterActor {
             match action {
                 Action::Quote { asker, draft } => self.quote(&asker, &draft, turn),
                 Action::Refuse { asker, refusal, expires_at } => {
+                    let (request, client) = (asker.request, asker.client);
+                    let peers = core.peers_beside(&refusal).to_vec();
                     let outcome = QuoteOutcome::Refusal(refusal);
-                    let reply =
-                        QuoteReply { request: asker.request, client: asker.client, outcome, expires_at };
+                    let reply = QuoteReply { request, client, outcome, peers, expires_at };
                     self.reply(&reply, turn);
                 }
                 Action::Publish(Announcement::Summary(summary)) => {

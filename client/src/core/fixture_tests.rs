@@ -149,6 +149,7 @@ impl Market {
             request: question.request,
             client: question.ticket,
             outcome,
+            peers: Vec::new(),
             expires_at: NOW.plus(30),
         };
         let event = self.sign(&router, &reply);

@@ -56,6 +56,7 @@ fn refused(asked: &Received<QuoteRequest>, refusal: Refusal) -> QuoteReply {
         request: asked.id,
         client: asked.author,
         outcome: QuoteOutcome::Refusal(refusal),
+        peers: Vec::new(),
         expires_at: asked.message.expires_at,
     }
 }

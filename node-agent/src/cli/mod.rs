@@ -8,6 +8,7 @@ mod receipts;
 mod run;
 mod runner;
 mod status;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Status(status::StatusArgs),
     Healthcheck(status::HealthcheckArgs),
+    Why(why::WhyArgs),
     /// Show what the node advertises.
     #[command(subcommand)]
     Ad(ad::AdCommand),
@@ -84,6 +86,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(*args).await,
         Command::Status(args) => status::status(&args),
         Command::Healthcheck(args) => status::healthcheck(&args),
+        Command::Why(args) => why::run(&args),
         Command::Ad(command) => ad::run(&command),
         Command::Receipts(command) => receipts::run(&command),
         Command::Runner(command) => runner::run(command).await,

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod receipt_chain;
 pub mod request_shape;
 pub(crate) mod session;
+pub mod standing_verdict;
 
 #[cfg(test)]
 mod tests;

@@ -19,5 +19,6 @@ mod runner_watch;
 pub mod runners;
 pub mod sandbox;
 mod session_keys;
+pub mod standing_book;
 pub mod status_file;
 pub mod supervisor;

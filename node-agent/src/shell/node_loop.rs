@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
+use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, NODE_STANDING, SESSION_FRAME};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{Dispatch, JobId, JobOpen, Message, Receipt, SessionFrame, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock};
@@ -29,6 +29,7 @@ use super::runner_source::RunnerSource;
 use super::runner_watch::Signs;
 use super::runners::Runner;
 use super::session_keys::{InboxKeys, SessionKeys};
+use super::standing_book::StandingBook;
 use super::status_file::take_command;
 use crate::core::{Action, Input, NodeCore, OperatorCommand};
 
@@ -41,6 +42,9 @@ pub(super) struct NodeLoop {
     inputs: mpsc::Sender<Input>,
     papers: mpsc::UnboundedSender<Paper>,
     subscription: Subscription,
+    /// What routers tell this node of their decisions.
+    told: Subscription,
+    standings: StandingBook,
     sessions: SessionKeys,
     inboxes: InboxKeys,
     listened: ListenedKeys,
@@ -85,10 +89,13 @@ impl NodeLoop {
         // Asks for nothing until there is a key to ask for.
         let nothing = filters::of_kinds_to(&[SESSION_FRAME], [identity.public_key()]);
         let board = NodeBoard::new(config, identity.public_key(), source.title.clone(), ready);
+        let to_us = filters::of_kinds_to(&[NODE_STANDING], [identity.public_key()]);
         Self {
             core,
             identity,
             subscription: pool.subscribe(RelayRole::Stream, vec![nothing]),
+            told: pool.subscribe(RelayRole::Discovery, vec![to_us]),
+            standings: StandingBook::open(&config.data_dir, &config.routers),
             pool,
             runner: Arc::clone(&source.runner),
             inputs,
@@ -134,6 +141,7 @@ impl NodeLoop {
             let wake = tokio::select! {
                 Some(input) = incoming.recv() => Wake::Input(input),
                 Some(event) = self.subscription.recv() => Wake::Event(event),
+                Some(event) = self.told.recv() => Wake::Event(event),
                 Some(paper) = filed.recv() => Wake::Filed(paper),
                 () = tokio::time::sleep(wait) => Wake::Deadline,
                 _ = beat.tick() => Wake::Beat,
@@ -307,6 +315,7 @@ impl NodeLoop {
                 Err(error) => tracing::debug!(code = error.code(), "a frame was dropped"),
             },
             EPHEMERAL_GIFT_WRAP => self.unwrap_beside(event),
+            NODE_STANDING => self.standings.take(wall_clock::now_seconds(), &event, &self.identity),
             _ => {}
         }
     }
@@ -376,6 +385,9 @@ impl NodeLoop {
         let relays = self.pool.connected_urls(RelayRole::Stream);
         let alive_at = self.signs.alive_at.load(Ordering::Relaxed);
         self.board.write(&self.core, &self.metrics, relays, alive_at);
+        if let Err(error) = self.standings.save(self.board.dir()) {
+            tracing::warn!(%error, "what routers say could not be written");
+        }
     }
 }
 

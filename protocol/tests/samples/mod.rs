@@ -7,8 +7,9 @@ use fedai_protocol::entropy::CountingEntropy;
 use fedai_protocol::job_open::{JobEndpoint, RequestBody, request_hash};
 use fedai_protocol::message::Message;
 use fedai_protocol::node_descriptor::{NodeStatus, SessionInbox};
+use fedai_protocol::node_standing::{BreakerWord, FleetRank, HeardOn, OfferStanding, UsualJob};
 use fedai_protocol::payment_offer::{Balance, Payment, PaymentMethod, PaymentTerms};
-use fedai_protocol::quote::{QuoteOutcome, QuotedNode};
+use fedai_protocol::quote::{PeerRouter, QuoteOutcome, QuotedNode};
 use fedai_protocol::quote_request::{Constraints, Mode, ModelWanted};
 use fedai_protocol::receipt::{Outcome, ReceiptPayment, commitment};
 use fedai_protocol::receipt_ack::AckVerdict;
@@ -206,6 +207,7 @@ pub(crate) fn quote_reply() -> QuoteReply {
         request: request_id(),
         client: keys.ticket.public_key(),
         outcome: QuoteOutcome::Quote(Box::new(quote)),
+        peers: vec![],
         expires_at: AT.plus(60),
     }
 }
@@ -213,6 +215,58 @@ pub(crate) fn quote_reply() -> QuoteReply {
 pub(crate) fn refusal_reply() -> QuoteReply {
     let refusal = Refusal::new(RefusalCode::NoNode, "no live node offers this model").retry_after(5_000);
     QuoteReply { outcome: QuoteOutcome::Refusal(refusal), ..quote_reply() }
+}
+
+pub(crate) fn busy_reply() -> QuoteReply {
+    let refusal = Refusal::new(RefusalCode::Busy, "every node that fits is full").retry_after(900);
+    let peer = PeerRouter {
+        router: keys().node_session.public_key(),
+        relay: Some("wss://other-relay.example".into()),
+    };
+    QuoteReply { outcome: QuoteOutcome::Refusal(refusal), peers: vec![peer], ..quote_reply() }
+}
+
+pub(crate) fn standing() -> NodeStanding {
+    let rank =
+        |place, own, median, best| Some(FleetRank { place, of: 12, own, median, best, is_measured: true });
+    let usual =
+        UsualJob { prompt_tokens: Tokens::saturating(256), max_output_tokens: Tokens::saturating(512) };
+    NodeStanding {
+        node: keys().node.public_key(),
+        since: AT.minus(60),
+        at: AT,
+        lease_until: Some(AT.plus(700)),
+        trust_permille: 610,
+        dimensions: assertion().dimensions,
+        receipts: 12,
+        heard: vec![HeardOn {
+            relay: "wss://relay.example".into(),
+            load_ping: Some(AT.minus(190)),
+            descriptor: Some(AT.minus(200)),
+        }],
+        offers: vec![OfferStanding {
+            slug: "smollm2-135m".into(),
+            model: "smollm2-135m".into(),
+            decisions: 40,
+            looked_at: 40,
+            filtered: [("stale".to_owned(), 37)].into(),
+            not_drawn: 1,
+            lost_pair: 1,
+            chosen: 1,
+            fallback: 0,
+            now: Some("stale".into()),
+            usual,
+            price: rank(9, 240, 140, 90),
+            first_token: rank(2, 320, 400, 300),
+            per_token: rank(3, 25_000, 50_000, 20_000),
+            breaker: BreakerWord::Closed,
+            breaker_until: None,
+            learned_cap: None,
+            in_flight: 0,
+            load_ping_at: Some(AT.minus(190)),
+        }],
+        expires_at: AT.plus(43_200),
+    }
 }
 
 pub(crate) fn job_open() -> JobOpen {

@@ -3,16 +3,24 @@
 
 use std::collections::BTreeMap;
 
+use fedai_protocol::limits::QUOTE_PEERS_MAX;
+use fedai_protocol::quote::PeerRouter;
 use fedai_protocol::router_profile::RouterFee;
-use fedai_protocol::{PublicKey, RouterProfile, TrustAssertion, UnixMicros, UnixSeconds, UsageSummary};
+use fedai_protocol::{
+    NodeStanding, PublicKey, Refusal, RefusalCode, RouterProfile, TrustAssertion, UnixMicros, UnixSeconds,
+    UsageSummary,
+};
 
 use super::registry::Registry;
 use super::trust::Trust;
+use super::{Action, RouterCore};
 
 /// Least time between two profiles when something changed, in seconds.
 const PROFILE_PAUSE_SECONDS: u64 = 5;
 /// Models that a profile names.
 const PROFILE_MODELS_MAX: usize = 32;
+/// Other routers that a profile names.
+const PROFILE_PEERS_MAX: usize = 32;
 /// How long a farewell lives, in seconds: long enough to replace the profile, too short to be asked.
 const FAREWELL_SECONDS: u64 = 2;
 
@@ -25,6 +33,34 @@ pub enum Announcement {
     Summary(UsageSummary),
     /// The rank of a node.
     Assertion(TrustAssertion),
+    /// What a node is told of its part in decisions. The shell, which knows relays, adds where it was heard.
+    Standing(Box<NodeStanding>),
+}
+
+impl RouterCore {
+    /// Says what was counted and how nodes rank, as far as it is new.
+    pub(super) fn publish_counts(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
+        let summaries = self.ledger.summaries(now.seconds());
+        out.extend(summaries.into_iter().map(|summary| Action::Publish(Announcement::Summary(summary))));
+        for (node, trust) in &self.trust {
+            if let Some(assertion) = self.announcing.rank(now, *node, trust) {
+                out.push(Action::Publish(Announcement::Assertion(assertion)));
+            }
+        }
+    }
+
+    /// Names other routers to who has to be refused for want of room, and in the profile.
+    #[must_use]
+    pub fn following(mut self, peers: Vec<PeerRouter>) -> Self {
+        self.announcing.follow(peers);
+        self
+    }
+
+    /// The routers to name beside a refusal: none unless it is this router that has no room.
+    #[must_use]
+    pub fn peers_beside(&self, refusal: &Refusal) -> &[PeerRouter] {
+        self.announcing.peers_beside(refusal)
+    }
 }
 
 /// The unchanging part of the profile.
@@ -48,6 +84,7 @@ pub struct Introduction {
 #[derive(Clone, Debug)]
 pub struct Announcing {
     introduction: Introduction,
+    peers: Vec<PeerRouter>,
     said: Option<(UnixSeconds, u32, Vec<String>)>,
     ranks: BTreeMap<PublicKey, TrustAssertion>,
 }
@@ -56,7 +93,22 @@ impl Announcing {
     /// Nothing said yet.
     #[must_use]
     pub const fn new(introduction: Introduction) -> Self {
-        Self { introduction, said: None, ranks: BTreeMap::new() }
+        Self { introduction, peers: Vec::new(), said: None, ranks: BTreeMap::new() }
+    }
+
+    /// Other routers that are recommended, as many as a profile may name.
+    pub fn follow(&mut self, mut peers: Vec<PeerRouter>) {
+        peers.truncate(PROFILE_PEERS_MAX);
+        self.peers = peers;
+    }
+
+    /// Who may have room where this router has none. Reasons that lie with the request or the nodes name nobody: who
+    /// is sent on without need asks everybody.
+    #[must_use]
+    pub fn peers_beside(&self, refusal: &Refusal) -> &[PeerRouter] {
+        let is_full =
+            matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited | RefusalCode::Draining);
+        self.peers.get(..self.peers.len().min(QUOTE_PEERS_MAX)).filter(|_| is_full).unwrap_or_default()
     }
 
     /// The profile, when it is due.
@@ -106,6 +158,7 @@ impl Announcing {
 
     fn write(&self, expires_at: UnixSeconds, nodes: u32, models: Vec<String>) -> RouterProfile {
         let Introduction { name, fee, session, relays, software, .. } = self.introduction.clone();
-        RouterProfile { name, fee, session, relays, expires_at, nodes, models, peers: Vec::new(), software }
+        let peers = self.peers.iter().map(|peer| peer.router).collect();
+        RouterProfile { name, fee, session, relays, expires_at, nodes, models, peers, software }
     }
 }

@@ -30,6 +30,8 @@ mod columns;
 mod evidence;
 mod judging;
 mod lanes;
+mod standing;
+mod standing_report;
 mod two_choices;
 
 use std::collections::BTreeMap;
@@ -53,6 +55,7 @@ use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
 use self::receipt_ledger::ReceiptLedger;
 use self::registry::{Admission, Held, Registry};
 use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
+use self::standing::{Grounds, StandingBook};
 use self::status::RouterStatus;
 use self::trust::Trust;
 
@@ -230,6 +233,7 @@ pub struct RouterCore {
     announcing: Announcing,
     seen: ReplayWindow,
     scratch: Scratch,
+    standings: StandingBook,
     rng: ChaCha8Rng,
     decisions: u64,
     next_tick: UnixMicros,
@@ -259,6 +263,7 @@ impl RouterCore {
             announcing: Announcing::new(terms.introduction.clone()),
             seen: ReplayWindow::default(),
             scratch: Scratch::default(),
+            standings: StandingBook::default(),
             rng: ChaCha8Rng::from_seed(terms.seed),
             decisions: 0,
             next_tick: now,
@@ -399,6 +404,8 @@ impl RouterCore {
         let seed = self.rng.next_u64();
         let policy = &self.terms.policy;
         let decision = self.scheduler.plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
+        let grounds = Grounds { now, asked: &asked, policy };
+        self.standings.note(&grounds, &fleets, decision.as_ref().ok());
         let (outcome, considered) = match &decision {
             Ok(decision) => ("chosen", decision.record.considered),
             Err(none) => ("none", none.considered),
@@ -465,19 +472,11 @@ impl RouterCore {
         if let Some(profile) = self.announcing.profile(now.seconds(), &self.registry) {
             out.push(Action::Publish(Announcement::Profile(profile)));
         }
+        self.look_again(now);
         if now >= self.next_summary {
             self.next_summary = now.plus_seconds(self.terms.summary_seconds);
             self.publish_counts(now, out);
-        }
-    }
-
-    fn publish_counts(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
-        let summaries = self.ledger.summaries(now.seconds());
-        out.extend(summaries.into_iter().map(|summary| Action::Publish(Announcement::Summary(summary))));
-        for (node, trust) in &self.trust {
-            if let Some(assertion) = self.announcing.rank(now, *node, trust) {
-                out.push(Action::Publish(Announcement::Assertion(assertion)));
-            }
+            self.publish_standings(now, out);
         }
     }
 }

@@ -276,6 +276,7 @@ impl QuoteDraft {
             request: asked.request,
             client: asked.client,
             outcome: QuoteOutcome::Quote(Box::new(quote)),
+            peers: Vec::new(),
             expires_at: self.expires_at,
         })
     }

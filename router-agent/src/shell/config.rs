@@ -9,6 +9,7 @@ use fedai_protocol::router_profile::RouterFee;
 use fedai_relay_bridge::RelayList;
 use serde::{Deserialize, Serialize};
 
+use super::followed_router::{FOLLOWED_MAX, FollowedRouter};
 use crate::core::policy::Policy;
 use crate::core::rate_limit::Rate;
 
@@ -49,6 +50,8 @@ pub struct RouterSettings {
     pub lease_seconds: u64,
     /// Answer requests that are open to all routers.
     pub answer_open: bool,
+    /// Other routers: named in the profile, and to who has to be refused for want of room.
+    pub peers: Vec<FollowedRouter>,
     /// Requests of one key.
     pub rate_per_key: Rate,
     /// Requests of all keys.
@@ -69,6 +72,7 @@ impl Default for RouterSettings {
             summary_seconds: 60,
             lease_seconds: DESCRIPTOR_LEASE_SECONDS,
             answer_open: true,
+            peers: Vec::new(),
             rate_per_key: Rate { burst: 16.0, per_second: 4.0 },
             rate_global: Rate { burst: 2_000.0, per_second: 1_000.0 },
             policy: Policy::default(),
@@ -146,6 +150,9 @@ impl RouterSettings {
             let values = format!("{}/{}/{}", self.epoch_seconds, self.summary_seconds, self.lease_seconds);
             let hint = "epoch_seconds at least 60, summary_seconds at least 1, lease_seconds at least 30";
             return range("epoch/summary/lease seconds", values, hint);
+        }
+        if self.peers.len() > FOLLOWED_MAX {
+            return range("peers", self.peers.len().to_string(), "at most 32 routers");
         }
         let policy = &self.policy;
         let shares = [policy.exploration_share, policy.new_node_share, policy.prefix_hit];

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod data_files;
 pub mod decision_log;
+pub mod followed_router;
 pub mod metrics;
 pub mod run_error;
 pub mod run_loop;
@@ -12,4 +13,5 @@ mod catch_up;
 mod requests;
 mod router_journal;
 mod signer;
+mod standing_post;
 mod status_writer;

@@ -24,11 +24,13 @@ use tokio_util::sync::CancellationToken;
 use super::catch_up::CatchUp;
 use super::config::{RouterConfig, RouterSettings};
 use super::decision_log::DecisionLog;
+use super::followed_router::FollowedRouter;
 use super::metrics::Metrics;
 use super::requests;
 use super::router_journal::RouterJournal;
 use super::run_error::RunError;
 use super::signer::Signer;
+use super::standing_post::HeardBy;
 use crate::core::announcing::{Announcement, Introduction};
 use crate::core::quote_desk::{Asker, QuoteDraft, QuoteTerms};
 use crate::core::registry::Held;
@@ -85,7 +87,7 @@ pub async fn run_with(
 
 pub(super) struct Router {
     pub(super) core: RouterCore,
-    signer: Arc<Signer>,
+    pub(super) signer: Arc<Signer>,
     pub(super) pool: RelayPool,
     journal: RouterJournal,
     decisions: DecisionLog,
@@ -97,6 +99,7 @@ pub(super) struct Router {
     known_until: Option<UnixMicros>,
     pub(super) seconds: u64,
     pub(super) data: DataDir,
+    pub(super) heard: HeardBy,
 }
 
 /// What an action may refer to: the event that was just handed in, and the conversation of its request.
@@ -111,7 +114,8 @@ impl Router {
         let now = wall_clock::now();
         let signer = Signer::open(data.path(), config.passphrase.as_deref())?;
         let opened = RouterJournal::open(&data.path().join("journal"), now).await?;
-        let mut core = RouterCore::new(now, terms(config, &signer));
+        let peers = config.settings.peers.iter().map(FollowedRouter::peer).collect();
+        let mut core = RouterCore::new(now, terms(config, &signer)).following(peers);
         let records = opened.records.len();
         let restore = Input::Restore { since: opened.since, records: opened.records };
         core.handle(now, restore, &mut Vec::new());
@@ -130,6 +134,7 @@ impl Router {
             known_until: opened.last,
             seconds: 0,
             data,
+            heard: HeardBy::default(),
         })
     }
 
@@ -155,6 +160,7 @@ impl Router {
             control.push(filters::of_kinds(&[LOAD_PING]));
         }
         let control = self.pool.subscribe(RelayRole::Control, control);
+        self.heard = HeardBy::watch(&announced, &control);
         tokio::select! {
             outcome = self.pool.wait_ready(RelayRole::Control, READY_TIMEOUT) => drop(outcome?),
             () = shutdown.cancelled() => return Ok(()),
@@ -300,6 +306,7 @@ impl Router {
             Action::Refuse { asker, refusal, expires_at } => {
                 self.refuse(asker, refusal, expires_at, cause.conversation.as_ref());
             }
+            Action::Publish(Announcement::Standing(standing)) => self.post_standing(now.seconds(), *standing),
             Action::Publish(announcement) => self.publish(now.seconds(), &announcement),
             Action::Journal { kind, id } => {
                 let event =
@@ -375,8 +382,10 @@ impl Router {
         conversation: Option<&Conversation>,
     ) {
         self.metrics.count("fed_router_signatures_total", "refusal");
+        let peers = self.core.peers_beside(&refusal).to_vec();
+        let Asker { request, client, .. } = asker;
         let outcome = QuoteOutcome::Refusal(refusal);
-        let reply = QuoteReply { request: asker.request, client: asker.client, outcome, expires_at };
+        let reply = QuoteReply { request, client, outcome, peers, expires_at };
         send(&self.signer, &self.pool, &reply, conversation);
     }
 
@@ -402,6 +411,7 @@ impl Router {
             }
             Announcement::Summary(summary) => self.signer.sign(summary, now),
             Announcement::Assertion(assertion) => self.signer.sign(assertion, now),
+            Announcement::Standing(standing) => self.signer.seal_standing(standing, now),
         };
         event.inspect_err(|error| tracing::error!(%error, "an announcement could not be written")).ok()
     }

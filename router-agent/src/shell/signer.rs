@@ -5,7 +5,9 @@ use std::path::Path;
 
 use fedai_protocol::message::{Draft, ParseError, body_json};
 use fedai_protocol::sealed_session::{Conversation, SealError};
-use fedai_protocol::{EventId, Message, PublicKey, QuoteReply, SigningKey, UnixSeconds, VerifiedEvent};
+use fedai_protocol::{
+    EventId, Message, NodeStanding, PublicKey, QuoteReply, SigningKey, UnixSeconds, VerifiedEvent,
+};
 use fedai_relay_bridge::SystemEntropy;
 use fedai_relay_bridge::key_file::{self, KeyFileError};
 
@@ -37,6 +39,15 @@ impl Signer {
     /// Signs a message as the router.
     pub(crate) fn sign<M: Message>(&self, message: &M, at: UnixSeconds) -> Result<VerifiedEvent, ParseError> {
         Ok(self.identity.sign(message.draft(&self.identity(), at)?, &mut SystemEntropy))
+    }
+
+    /// A standing, for its node alone.
+    pub(crate) fn seal_standing(
+        &self,
+        standing: &NodeStanding,
+        at: UnixSeconds,
+    ) -> Result<VerifiedEvent, ParseError> {
+        standing.seal(&self.identity, at, &mut SystemEntropy)
     }
 
     /// The conversation with the author of a request.
