@@ -153,8 +153,7 @@ impl RouterActor {
             match action {
                 Action::Quote { asker, draft } => self.quote(&asker, &draft, turn),
                 Action::Refuse { asker, refusal, expires_at } => {
-                    let (request, client) = (asker.request, asker.client);
-                    let peers = core.peers_beside(&refusal).to_vec();
+                    let (request, client, peers) = (asker.request, asker.client, Vec::new());
                     let outcome = QuoteOutcome::Refusal(refusal);
                     let reply = QuoteReply { request, client, outcome, peers, expires_at };
                     self.reply(&reply, turn);

@@ -2,7 +2,8 @@
 
 use fedai_protocol::message::Received;
 use fedai_protocol::sealed_session::Conversation;
-use fedai_protocol::{Message, ParseError, QuoteRequest, VerifiedEvent};
+use fedai_protocol::{Message, ParseError, QuoteReply, QuoteRequest, VerifiedEvent};
+use fedai_relay_bridge::{RelayPool, RelayRole, wall_clock};
 
 use super::signer::Signer;
 
@@ -25,4 +26,21 @@ pub(crate) fn open(event: &VerifiedEvent, signer: &Signer) -> Option<Opened> {
     let conversation = signer.conversation(&event.author()).ok()?;
     let body = conversation.open(event.content()).ok()?;
     Some(Opened { request: QuoteRequest::parse_body(event, &body), conversation: Some(conversation) })
+}
+
+/// Sends a reply to who asked, on every relay on which requests are read.
+pub(crate) fn send(
+    signer: &Signer,
+    pool: &RelayPool,
+    reply: &QuoteReply,
+    conversation: Option<&Conversation>,
+) {
+    match signer.reply(reply, conversation, wall_clock::now_seconds()) {
+        Ok(event) => {
+            if pool.publish_ephemeral(event, RelayRole::Control) == 0 {
+                tracing::warn!(request = %reply.request, "no relay is connected; a reply is lost");
+            }
+        }
+        Err(error) => tracing::error!(%error, "a reply could not be written"),
+    }
 }

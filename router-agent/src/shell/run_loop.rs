@@ -26,7 +26,7 @@ use super::config::{RouterConfig, RouterSettings};
 use super::decision_log::DecisionLog;
 use super::followed_router::FollowedRouter;
 use super::metrics::Metrics;
-use super::requests;
+use super::requests::{self, send};
 use super::router_journal::RouterJournal;
 use super::run_error::RunError;
 use super::signer::Signer;
@@ -459,17 +459,6 @@ impl Router {
             tracing::warn!("some messages were still under way when the time for it was over");
         }
         tracing::info!("router has stopped");
-    }
-}
-
-fn send(signer: &Signer, pool: &RelayPool, reply: &QuoteReply, conversation: Option<&Conversation>) {
-    match signer.reply(reply, conversation, wall_clock::now_seconds()) {
-        Ok(event) => {
-            if pool.publish_ephemeral(event, RelayRole::Control) == 0 {
-                tracing::warn!(request = %reply.request, "no relay is connected; a reply is lost");
-            }
-        }
-        Err(error) => tracing::error!(%error, "a reply could not be written"),
     }
 }
 
