@@ -19,7 +19,7 @@ pub mod relay_model;
 pub mod report;
 pub mod router_actor;
 pub mod run_log;
-pub mod runner_model;
+pub mod runner;
 pub mod sampling;
 pub mod scenario;
 pub mod shrink;

@@ -23,7 +23,7 @@ use fedai_protocol::{
 use crate::chance::Chance;
 use crate::faults::{Active, FaultKind};
 use crate::router_actor::RELAY;
-use crate::runner_model::{Due, RunnerModel, Step};
+use crate::runner::{Due, Prefix, Progress, RunnerEvent, RunnerModel, Work};
 use crate::scenario::{MODEL, NodeSpec, Tamper};
 use crate::turn::{Effect, Fact, Turn};
 use crate::workload::prompt::Prompt;
@@ -189,30 +189,38 @@ impl NodeActor {
     }
 
     /// A step of the runner that was asked for in this life.
-    pub fn runner_step(&mut self, due: Due<JobId>, turn: &mut Turn<'_>) {
-        let Some(prompt) = self.life.as_ref().and_then(|life| life.work.get(&due.key)).copied() else {
+    pub fn runner_step(&mut self, due: Due, turn: &mut Turn<'_>) {
+        let Progress { events, next } = self.runner.step(turn.now, due.ticket);
+        turn.effects.extend(next.map(Effect::Runner));
+        for event in events {
+            self.runner_says(event, turn);
+        }
+    }
+
+    fn runner_says(&mut self, event: RunnerEvent<JobId>, turn: &mut Turn<'_>) {
+        let (RunnerEvent::Tokens { key: job, .. } | RunnerEvent::Done { key: job, .. }) = event;
+        let Some(prompt) = self.life.as_ref().and_then(|life| life.work.get(&job)).copied() else {
             return;
         };
-        let job = due.key;
-        match self.runner.step(turn.now, job, due.ticket) {
-            Step::Token(number, next) => {
-                turn.effects.push(Effect::Runner(next));
-                let choice = serde_json::json!({"index": 0, "delta": {"content": prompt.word(number)}});
+        match event {
+            RunnerEvent::Tokens { from, count, .. } => {
+                let words: String =
+                    (from..from.saturating_add(count)).map(|number| prompt.word(number)).collect();
+                let choice = serde_json::json!({"index": 0, "delta": {"content": words}});
                 self.take(Input::RunnerDelta { job, line: output_line(&choice) }, turn);
             }
-            Step::Done(started) => {
-                turn.effects.extend(started.map(Effect::Runner));
+            RunnerEvent::Done { cached_tokens, output_tokens, .. } => {
                 if let Some(life) = &mut self.life {
                     life.work.remove(&job);
                 }
                 let end = serde_json::json!({"index": 0, "delta": {}, "finish_reason": "stop"});
                 self.take(Input::RunnerDelta { job, line: output_line(&end) }, turn);
-                let (input_tokens, output_tokens) = (prompt.tokens(), prompt.words);
-                let usage = ReportedUsage { input_tokens, output_tokens, ..ReportedUsage::default() };
+                let input_tokens = prompt.tokens();
+                let usage =
+                    ReportedUsage { input_tokens, output_tokens, cached_tokens, ..ReportedUsage::default() };
                 self.take(Input::RunnerUsage { job, usage }, turn);
                 self.take(Input::RunnerDone { job }, turn);
             }
-            Step::Nothing => {}
         }
     }
 
@@ -344,9 +352,20 @@ impl NodeActor {
             life.work.insert(job, prompt);
         }
         let words = prompt.words.min(u64::from(work.max_output_tokens));
-        let time = self.runner.profile().work(prompt.tokens(), words);
-        turn.effects.extend(self.runner.submit(turn.now, job, time).map(Effect::Runner));
-        None
+        let asked = Work { prompt_tokens: prompt.tokens(), output_tokens: words, prefix: Prefix::Unshared };
+        match self.runner.submit(turn.now, job, asked) {
+            Ok(due) => {
+                turn.effects.extend(due.map(Effect::Runner));
+                None
+            }
+            Err(refusal) => {
+                if let Some(life) = &mut self.life {
+                    life.work.remove(&job);
+                }
+                let refusal = Refusal::new(RefusalCode::RunnerRejected, refusal.to_string());
+                Some(Input::RunnerError { job, refusal })
+            }
+        }
     }
 
     fn announce(&mut self, draft: Draft, turn: &mut Turn<'_>) -> VerifiedEvent {

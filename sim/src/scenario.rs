@@ -7,7 +7,7 @@ use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
 use crate::chance::{Chance, Stream};
 use crate::faults::{FaultKind, FaultPlan, Fleet, Selection};
-use crate::runner_model::RunnerProfile;
+use crate::runner::RunnerProfile;
 use crate::workload::closed_loop::ClosedLoop;
 use crate::workload::gaps::Gaps;
 use crate::workload::open_loop::{OpenLoop, Sizes};
@@ -288,12 +288,7 @@ fn draw_node(chance: &mut Chance) -> NodeSpec {
         output: MsatPerMtok::saturating(spread(chance, price.saturating_mul(3))),
         request: Msat::ZERO,
     };
-    let runner = RunnerProfile {
-        slots,
-        prefill_per_second: spread(chance, prefill),
-        decode_per_second: spread(chance, decode),
-        batch_cost_permille: 60,
-    };
+    let runner = RunnerProfile::of_rates(slots, spread(chance, prefill), spread(chance, decode), 60);
     NodeSpec { class, runner, queue_max: 16, list_price, tamper: None }
 }
 

@@ -5,7 +5,7 @@ use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
 use fedai_protocol::{EventId, JobId, PublicKey, UnixMicros, UsageSummary, VerifiedEvent};
 
 use crate::chance::Chance;
-use crate::runner_model::Due;
+use crate::runner::Due;
 
 /// A change of the world.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub enum Effect {
     /// No more events for this key.
     Unlisten(PublicKey),
     /// A step of the runner is due.
-    Runner(Due<JobId>),
+    Runner(Due),
     /// A receipt will be on disk after the time that a disk takes.
     Store(JobId, VerifiedEvent, VerifiedEvent),
 }

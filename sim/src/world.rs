@@ -19,7 +19,7 @@ use crate::node_actor::NodeActor;
 use crate::relay_model::{Parcel, RelayModel};
 use crate::router_actor::RouterActor;
 use crate::run_log::RunLog;
-use crate::runner_model::Due;
+use crate::runner::Due;
 use crate::scenario::{START, Scenario, Tamper};
 use crate::turn::{Effect, Fact, Turn};
 use crate::workload::ArrivalQueue;
@@ -60,7 +60,7 @@ enum Happening {
     Injected(Party, String),
     Publish(Parcel),
     Tick(Party, UnixMicros),
-    Runner(usize, u32, Due<JobId>),
+    Runner(usize, u32, Due),
     Stored(usize, u32, JobId, Box<(VerifiedEvent, VerifiedEvent)>),
     FaultBegins(Fault),
     FaultEnds(Fault),

@@ -56,7 +56,7 @@ impl World {
             (FaultKind::RunnerHang, Whom::Party(Party::Node(index))) => {
                 self.fired(fault.kind);
                 self.log.hangs = self.log.hangs.saturating_add(1);
-                return self.with_node(index, |node, _| node.runner().hang());
+                return self.with_node(index, |node, turn| node.runner().hang(turn.now));
             }
             (FaultKind::ClockSkew, Whom::Party(party)) => {
                 let skew = i64::try_from(fault.size).unwrap_or(0).saturating_sub(DAY_SECONDS);
