@@ -370,6 +370,7 @@ impl Journey {
             request_hash: &request_hash,
             request_bytes: self.spec.request.len() as u64,
             messages: self.spec.messages,
+            payment: ticket.dispatch.payment,
             dispatch: ticket.dispatch_event.id(),
             router: ticket.router,
             node: attempt.node(),

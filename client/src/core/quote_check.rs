@@ -51,6 +51,12 @@ impl Ticket {
             && spec.max_cost.is_none_or(|most| self.ceiling <= most)
             && self.nodes.iter().any(|node| node.descriptor.message.is_live(now))
     }
+
+    /// True when nothing can be owed under it.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.dispatch.payment == PaymentMethod::Free && self.ceiling == Msat::ZERO
+    }
 }
 
 /// What was asked, as far as an answer has to fit it.
@@ -158,6 +164,7 @@ pub fn check_reply(
     }
     let dispatch_event = quote.dispatch.clone().ok_or(QuoteProblem::NoDispatch)?;
     let dispatch = check_dispatch(&dispatch_event, question, quote, &nodes, now)?;
+    check_payment(&dispatch, quote, spec)?;
     Ok(Ticket {
         router: question.router,
         request: question.request,
@@ -226,11 +233,17 @@ fn check_dispatch(
     if !fits {
         return wrong("other nodes, offers or prices");
     }
-    // Money comes later: until then anything but free is refused, never assumed.
-    if dispatch.payment != PaymentMethod::Free || quote.ceiling != Msat::ZERO {
-        return Err(QuoteProblem::Payment(dispatch.payment.as_str()));
-    }
     Ok(dispatch)
+}
+
+/// A way of paying that the client did not say it has is refused, never assumed; and free is what costs nothing.
+fn check_payment(dispatch: &Dispatch, quote: &Quote, spec: &JobSpec) -> Result<(), QuoteProblem> {
+    let (method, is_free) = (dispatch.payment, quote.ceiling == Msat::ZERO);
+    let is_known = method != PaymentMethod::Unknown && spec.constraints.payment.contains(&method);
+    if !is_known || (method == PaymentMethod::Free) != is_free {
+        return Err(QuoteProblem::Payment(method.as_str()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -94,6 +94,36 @@ fn what_costs_money_is_refused_and_never_assumed_paid() {
 }
 
 #[test]
+fn only_a_way_of_paying_that_the_client_has_is_taken_and_free_is_what_costs_nothing() {
+    use PaymentMethod::{Credit, Free, Ticket, Unknown};
+    let rows: [(&[PaymentMethod], PaymentMethod, u64, bool); 7] = [
+        (&[Free], Free, 0, true),
+        (&[Free], Free, 1, false),
+        (&[Free], Credit, 1, false),
+        (&[Free, Credit], Credit, 1, true),
+        (&[Free, Credit], Credit, 0, false),
+        (&[Credit], Ticket, 1, false),
+        (&[Credit, Unknown], Unknown, 1, false),
+    ];
+    for (have, method, ceiling, holds) in rows {
+        let mut market = Market::new(1);
+        let question = market.question();
+        let mut quote = market.quote(&question, &[0]);
+        let mut dispatch = Dispatch::parse(quote.dispatch.as_ref().unwrap()).unwrap().message;
+        dispatch.payment = method;
+        let router = market.router.clone();
+        quote.dispatch = Some(market.sign(&router, &dispatch));
+        quote.ceiling = Msat::saturating(ceiling);
+        let reply = market.reply(&question, QuoteOutcome::Quote(Box::new(quote)));
+        let mut spec = market.spec();
+        spec.constraints.payment = have.to_vec();
+        let ticket = check_reply(&reply, &question, &spec, &[], NOW);
+        assert_eq!(ticket.is_ok(), holds, "{have:?}, {method:?} and {ceiling} msat");
+        assert!(ticket.is_err() || ticket.unwrap().is_free() == (method == Free), "{method:?}");
+    }
+}
+
+#[test]
 fn an_excluded_node_and_another_question_are_refused() {
     let mut market = Market::new(3);
     let question = market.question();

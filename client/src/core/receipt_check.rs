@@ -24,6 +24,8 @@ pub struct KnownJob<'a> {
     pub request_bytes: u64,
     /// Messages of the request.
     pub messages: u64,
+    /// How the ticket says that the job is paid.
+    pub payment: PaymentMethod,
     /// The ticket.
     pub dispatch: EventId,
     /// Its author.
@@ -127,7 +129,7 @@ pub fn check_receipt(event: &VerifiedEvent, known: &KnownJob<'_>) -> Result<Rece
             ReceiptDispute::WrongModel,
         ),
         (receipt.outcome == known.outcome, ReceiptDispute::WrongOutcome),
-        (receipt.payment.method == PaymentMethod::Free, ReceiptDispute::WrongPayment),
+        (receipt.payment.method == known.payment, ReceiptDispute::WrongPayment),
     ];
     if let Some((_, dispute)) = checks.into_iter().find(|(holds, _)| !holds) {
         return Err(dispute);

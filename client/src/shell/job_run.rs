@@ -270,6 +270,11 @@ impl<'a> JobRun<'a> {
 
     /// Opens the job at a node with a fresh session key.
     fn open(&mut self, attempt: u32, node: &CheckedNode, ticket: &Ticket) -> JourneyInput {
+        if !ticket.is_free() {
+            // Nothing here can pay: what slipped past the check of the quote is not opened.
+            tracing::error!(node = %node.node.to_hex(), "the ticket asks for a payment");
+            return JourneyInput::NotOpened { attempt };
+        }
         let mut entropy = SystemEntropy;
         let key = self.spare.take().unwrap_or_else(|| SigningKey::generate(&mut entropy));
         let (request, upload) = self.request_body(&mut entropy);
