@@ -26,6 +26,8 @@ pub enum Stream {
     Sizes = 7,
     /// Which part of a recorded trace is replayed.
     Trace = 8,
+    /// What clients will pay and whom they ask, and what sellers try.
+    Market = 9,
 }
 
 /// One stream.

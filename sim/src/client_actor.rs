@@ -5,31 +5,35 @@ use std::collections::{BTreeMap, VecDeque};
 use fedai_client::core::attempt::OpenedWith;
 use fedai_client::core::job_ending::Settlement;
 use fedai_client::core::job_journey::Journey;
-use fedai_client::core::job_spec::{DeliveryMode, JobSpec, JourneyTiming, OnBreak, RouterTarget};
+use fedai_client::core::job_spec::JourneyTiming;
 use fedai_client::core::journey_step::{JourneyAction, JourneyInput};
 use fedai_client::core::quote_check::{Question, Ticket};
-use fedai_client::core::session_door::SessionDoor;
+use fedai_protocol::chunking;
 use fedai_protocol::event_kinds::{QUOTE, SESSION_FRAME};
-use fedai_protocol::job_open::{JobEndpoint, JobOpen, RequestBody, request_hash};
+use fedai_protocol::job_open::{JobEndpoint, JobOpen, OpenedJob, RequestBody, request_hash};
 use fedai_protocol::message::{Message, ParseError, Received, body_json};
 use fedai_protocol::payment_offer::{Payment, PaymentMethod};
 use fedai_protocol::quote::CheckedNode;
-use fedai_protocol::quote_request::{Constraints, ModelWanted};
 use fedai_protocol::sealed_session::{Conversation, base64_encode};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{
-    Entropy, PublicKey, QuoteReply, QuoteRequest, SigningKey, Tokens, UnixMicros, UnixSeconds, VerifiedEvent,
-    chunking, ticket_proof,
+    Entropy, JobId, PublicKey, QuoteReply, QuoteRequest, UnixMicros, UnixSeconds, VerifiedEvent, ticket_proof,
 };
 
 use crate::chance::Chance;
+use crate::client_door::{Door, OpenSession};
+use crate::conduct::ClientConduct;
 use crate::faults::{Active, FaultKind};
+use crate::job_spec::JobWish;
 use crate::router_actor::RELAY;
-use crate::scenario::MODEL;
 use crate::turn::{Effect, Fact, Turn};
-use crate::workload::{Arrival, Delivery};
+use crate::wire::{Content, Identity, Letter, Payload};
+use crate::workload::prompt::Prompt;
 
-/// What a client knows of its router.
+/// How clients behave, when they are dishonest.
+pub type MaybeDishonest = Option<Box<dyn ClientConduct>>;
+
+/// What a client knows of a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterContact {
     /// Identity key.
@@ -41,34 +45,37 @@ pub struct RouterContact {
 /// The client.
 pub struct ClientActor {
     journey: Journey,
+    prompt: Prompt,
     request: String,
     is_bulky: bool,
     expires_at: UnixSeconds,
-    router: RouterContact,
-    ticket_key: SigningKey,
+    routers: Vec<RouterContact>,
+    ticket_key: Identity,
     sessions: BTreeMap<u32, OpenSession>,
     /// What is wrong with it now.
     pub faults: Active,
 }
 
-struct OpenSession {
-    door: SessionDoor,
-    open: JobOpen,
-    inbox: PublicKey,
-    created_at: UnixSeconds,
-}
-
 impl ClientActor {
     /// A client that is about to begin.
     #[must_use]
-    pub fn new(now: UnixMicros, arrival: &Arrival, router: RouterContact, chance: &mut Chance) -> Self {
-        let spec = spec(now, arrival, router.identity);
-        let (request, is_bulky) = (spec.request.clone(), spec.is_bulky());
-        let expires_at = spec.expires_at();
+    pub fn new(now: UnixMicros, wish: &JobWish<'_>, turn: &mut Turn<'_>) -> Self {
+        let wire = turn.mint.wire();
+        let spec = wish.spec(now, wire);
+        let is_bulky = wire == crate::wire::Wire::Sealed && spec.is_bulky();
+        let (request, expires_at) = (spec.request.clone(), spec.expires_at());
         let journey = Journey::new(spec, JourneyTiming::default(), None, now);
-        let ticket_key = SigningKey::generate(chance);
-        let (sessions, faults) = (BTreeMap::new(), Active::default());
-        Self { journey, request, is_bulky, expires_at, router, ticket_key, sessions, faults }
+        Self {
+            journey,
+            prompt: wish.arrival.prompt,
+            request,
+            is_bulky,
+            expires_at,
+            routers: wish.routers.clone(),
+            ticket_key: turn.mint.identity(),
+            sessions: BTreeMap::new(),
+            faults: Active::default(),
+        }
     }
 
     /// True after the ending.
@@ -84,40 +91,9 @@ impl ClientActor {
     }
 
     /// Begins.
-    pub fn start(&mut self, turn: &mut Turn<'_>) {
+    pub fn start(&mut self, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
         turn.effects.push(Effect::Listen(self.ticket_key.public_key()));
-        self.take(JourneyInput::Start, turn);
-    }
-
-    /// An event arrived.
-    pub fn receive(&mut self, event: &VerifiedEvent, turn: &mut Turn<'_>) {
-        if event.check_time(turn.now.seconds()).is_err() {
-            return;
-        }
-        if event.kind() == SESSION_FRAME && self.faults.has(FaultKind::ClientVanishes) {
-            self.faults.fired(FaultKind::ClientVanishes);
-            return turn.facts.push(Fact::Vanished);
-        }
-        match event.kind() {
-            QUOTE => {
-                if let Some(reply) = self.read_reply(event) {
-                    self.take(JourneyInput::Reply(Box::new(reply)), turn);
-                }
-            }
-            SESSION_FRAME => {
-                let addressed = event.tag("p").unwrap_or_default();
-                let found = self
-                    .sessions
-                    .iter_mut()
-                    .find(|(_, session)| session.door.session().public_key().to_hex() == addressed);
-                let Some((attempt, session)) = found else { return };
-                let attempt = *attempt;
-                for frame in session.door.open(event) {
-                    self.take(JourneyInput::Frame { attempt, frame }, turn);
-                }
-            }
-            _ => {}
-        }
+        self.take(JourneyInput::Start, conduct, turn);
     }
 
     /// Asks once more, as fast as it can.
@@ -128,16 +104,74 @@ impl ClientActor {
         }
     }
 
+    /// Something arrived.
+    pub fn receive(&mut self, payload: Payload, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
+        let is_late =
+            matches!(&payload, Payload::Event(event) if event.check_time(turn.now.seconds()).is_err());
+        if is_late {
+            return;
+        }
+        if payload.kind() == SESSION_FRAME && self.faults.has(FaultKind::ClientVanishes) {
+            self.faults.fired(FaultKind::ClientVanishes);
+            return turn.facts.push(Fact::Vanished);
+        }
+        match payload {
+            Payload::Event(event) => self.receive_event(&event, conduct, turn),
+            Payload::Letter(letter) => {
+                let letter = std::sync::Arc::unwrap_or_clone(letter);
+                match letter.content {
+                    Content::Reply(reply) => {
+                        if self.routers.iter().any(|router| router.identity == reply.author) {
+                            self.take(JourneyInput::Reply(Box::new(reply)), conduct, turn);
+                        }
+                    }
+                    Content::Frame(frame) => {
+                        let found =
+                            self.sessions.iter_mut().find(|(_, session)| session.door.key() == letter.to);
+                        let Some((attempt, session)) = found else { return };
+                        let attempt = *attempt;
+                        if session.door.passes(letter.from, &frame) {
+                            self.take(JourneyInput::Frame { attempt, frame }, conduct, turn);
+                        }
+                    }
+                    Content::Request(_) | Content::Open(..) => {}
+                }
+            }
+        }
+    }
+
+    fn receive_event(&mut self, event: &VerifiedEvent, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
+        match event.kind() {
+            QUOTE => {
+                if let Some(reply) = self.read_reply(event) {
+                    self.take(JourneyInput::Reply(Box::new(reply)), conduct, turn);
+                }
+            }
+            SESSION_FRAME => {
+                let addressed = event.tag("p").unwrap_or_default();
+                let found =
+                    self.sessions.iter_mut().find(|(_, session)| session.door.key().to_hex() == addressed);
+                let Some((attempt, session)) = found else { return };
+                let attempt = *attempt;
+                for frame in session.door.open(event) {
+                    self.take(JourneyInput::Frame { attempt, frame }, conduct, turn);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Takes an input and does what comes of it.
-    pub fn take(&mut self, input: JourneyInput, turn: &mut Turn<'_>) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+    pub fn take(&mut self, input: JourneyInput, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
+        let mut inputs = VecDeque::new();
+        let mut next = Some(input);
+        while let Some(input) = next {
             let mut actions = Vec::new();
             self.journey.handle(turn.now, input, &mut actions);
             for action in actions {
                 match action {
                     JourneyAction::Ask(requests) => {
-                        inputs.extend(requests.iter().filter_map(|request| self.ask(request, turn)));
+                        inputs.extend(requests.into_iter().filter_map(|request| self.ask(request, turn)));
                     }
                     JourneyAction::Open { attempt, node, ticket } => {
                         inputs.push_back(self.open(attempt, &node, &ticket, turn));
@@ -149,7 +183,7 @@ impl ClientActor {
                         turn.facts.push(Fact::Delivered(text));
                     }
                     JourneyAction::Restarted => turn.facts.push(Fact::Restarted),
-                    JourneyAction::Settle(settlement) => self.settle(*settlement, turn),
+                    JourneyAction::Settle(settlement) => self.settle(*settlement, conduct, turn),
                     JourneyAction::Close { attempt } => self.close(attempt, turn),
                     JourneyAction::End(ending) => {
                         turn.effects.push(Effect::Unlisten(self.ticket_key.public_key()));
@@ -157,22 +191,30 @@ impl ClientActor {
                     }
                 }
             }
+            next = inputs.pop_front();
         }
     }
 
-    fn ask(&self, request: &QuoteRequest, turn: &mut Turn<'_>) -> Option<JourneyInput> {
-        let sealed =
-            request.draft(&self.ticket_key.public_key(), turn.now.seconds()).and_then(|mut draft| {
-                let conversation = self.with_router()?;
-                draft.content =
-                    conversation.seal(&body_json(request)?, turn.chance).map_err(|_| ParseError::Sealed)?;
-                Ok(draft)
-            });
+    /// Sends a request to the router that it names.
+    fn ask(&self, request: QuoteRequest, turn: &mut Turn<'_>) -> Option<JourneyInput> {
+        let router = self.routers.iter().find(|router| Some(router.identity) == request.router)?;
+        let (ticket, now) = (self.ticket_key.public_key(), turn.now.seconds());
+        let Some(key) = self.ticket_key.real() else {
+            let id = turn.mint.id();
+            let content = Content::Request(Received::simulated(request, ticket, id, now));
+            turn.post(Letter { to: router.session, from: ticket, at: now, content });
+            return Some(JourneyInput::Asked(Question { router: router.identity, request: id, ticket }));
+        };
+        let sealed = request.draft(&ticket, now).and_then(|mut draft| {
+            let conversation = Conversation::derive(key, &router.session).map_err(|_| ParseError::Sealed)?;
+            draft.content =
+                conversation.seal(&body_json(&request)?, turn.mint).map_err(|_| ParseError::Sealed)?;
+            Ok(draft)
+        });
         match sealed {
             Ok(draft) => {
-                let event = self.ticket_key.sign(draft, turn.chance);
-                let (router, ticket) = (self.router.identity, self.ticket_key.public_key());
-                let question = Question { router, request: event.id(), ticket };
+                let event = self.ticket_key.sign(draft, turn.mint);
+                let question = Question { router: router.identity, request: event.id(), ticket };
                 turn.publish(event);
                 Some(JourneyInput::Asked(question))
             }
@@ -184,15 +226,10 @@ impl ClientActor {
     }
 
     fn read_reply(&self, event: &VerifiedEvent) -> Option<Received<QuoteReply>> {
-        if event.author() != self.router.identity {
-            return None;
-        }
-        let body = self.with_router().ok()?.open(event.content()).ok()?;
+        let router = self.routers.iter().find(|router| router.identity == event.author())?;
+        let conversation = Conversation::derive(self.ticket_key.real()?, &router.session).ok()?;
+        let body = conversation.open(event.content()).ok()?;
         QuoteReply::parse_body(event, &body).ok()
-    }
-
-    fn with_router(&self) -> Result<Conversation, ParseError> {
-        Conversation::derive(&self.ticket_key, &self.router.session).map_err(|_| ParseError::Sealed)
     }
 
     fn open(
@@ -202,10 +239,13 @@ impl ClientActor {
         ticket: &Ticket,
         turn: &mut Turn<'_>,
     ) -> JourneyInput {
-        let key = SigningKey::generate(turn.chance);
-        let (request, upload) = self.request_body(turn.chance);
-        let nonce = hex(&turn.chance.bytes32());
+        let key = turn.mint.identity();
         let session = key.public_key();
+        let (request, upload) = self.request_body(turn.mint.chance());
+        let nonce = hex(&turn.mint.chance().bytes32());
+        let method = ticket.dispatch.payment;
+        let payment = Payment { method, tokens: Vec::new() };
+        debug_assert!(method != PaymentMethod::Unknown, "the core refuses what it does not know");
         let open = JobOpen {
             dispatch: ticket.dispatch_event.clone(),
             endpoint: JobEndpoint::Chat,
@@ -214,26 +254,34 @@ impl ClientActor {
             session,
             nonce: nonce.clone(),
             relays: vec![RELAY.to_owned()],
-            payment: Payment::free(),
+            payment,
             expires_at: self.expires_at,
         };
         let (inbox, now) = (node.descriptor.message.inbox.key, turn.now.seconds());
-        match open.wrap(&self.ticket_key, &inbox, now, now, turn.chance) {
-            Ok(wrapped) => {
-                turn.effects.push(Effect::Listen(session));
-                let door = SessionDoor::new(key, wrapped.job, node.node);
-                self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at: now });
-                let (job, dispatch) = (wrapped.job, ticket.dispatch_event.id());
-                turn.facts.push(Fact::Opened { job, node: node.node, dispatch });
-                turn.publish(wrapped.wrap);
-                let with = OpenedWith { job: wrapped.job, session, nonce, upload };
-                JourneyInput::Opened { attempt, with }
+        let session_of = |door| OpenSession { door, open: open.clone(), inbox, created_at: now };
+        let job = if let Some(ticket_key) = self.ticket_key.real() {
+            match open.wrap(ticket_key, &inbox, now, now, turn.mint) {
+                Ok(wrapped) => {
+                    self.sessions.insert(attempt, session_of(Door::sealed(&key, wrapped.job, node.node)));
+                    turn.effects.push(Effect::Listen(session));
+                    turn.publish(wrapped.wrap);
+                    wrapped.job
+                }
+                Err(error) => {
+                    turn.broken(format!("a job cannot be sealed: {error}"));
+                    return JourneyInput::NotOpened { attempt };
+                }
             }
-            Err(error) => {
-                turn.broken(format!("a job cannot be sealed: {error}"));
-                JourneyInput::NotOpened { attempt }
-            }
-        }
+        } else {
+            let job = JobId(turn.mint.id());
+            self.sessions.insert(attempt, session_of(Door::typed(session, job)));
+            turn.effects.push(Effect::Listen(session));
+            self.publish_open(attempt, turn);
+            job
+        };
+        let dispatch = ticket.dispatch_event.id();
+        turn.facts.push(Fact::Opened { job, node: node.node, dispatch });
+        JourneyInput::Opened { attempt, with: OpenedWith { job, session, nonce, upload } }
     }
 
     fn request_body(&self, chance: &mut Chance) -> (RequestBody, Vec<String>) {
@@ -247,10 +295,15 @@ impl ClientActor {
     }
 
     fn publish_open(&self, attempt: u32, turn: &mut Turn<'_>) {
-        let Some(session) = self.sessions.get(&attempt) else { return };
+        let Some(OpenSession { door, open, inbox, created_at }) = self.sessions.get(&attempt) else { return };
         let now = turn.now.seconds();
-        let again = session.open.wrap(&self.ticket_key, &session.inbox, session.created_at, now, turn.chance);
-        match again {
+        let Some(ticket_key) = self.ticket_key.real() else {
+            let (client, created_at) = (self.ticket_key.public_key(), *created_at);
+            let opened = OpenedJob { job: door.job(), client, open: open.clone(), created_at };
+            let content = Content::Open(Box::new(opened), self.prompt);
+            return turn.post(Letter { to: *inbox, from: client, at: now, content });
+        };
+        match open.wrap(ticket_key, inbox, *created_at, now, turn.mint) {
             Ok(wrapped) => turn.publish(wrapped.wrap),
             Err(error) => turn.broken(format!("a job cannot be sealed again: {error}")),
         }
@@ -258,67 +311,55 @@ impl ClientActor {
 
     fn send(&self, attempt: u32, s: u64, body: FrameBody, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(&attempt) else { return };
-        match session.door.seal(s, body, turn.now.seconds(), turn.chance) {
-            Some(Ok(event)) => turn.publish(event),
-            Some(Err(error)) => turn.broken(format!("a frame of the client cannot be sealed: {error}")),
-            None => {}
-        }
+        session.door.send(s, body, turn);
     }
 
-    fn settle(&mut self, settlement: Settlement, turn: &mut Turn<'_>) {
+    fn settle(&mut self, settlement: Settlement, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
+        let (node, mut is_paid) = (settlement.node.node, true);
         if self.faults.has(FaultKind::ClientNeverAcks) {
             self.faults.fired(FaultKind::ClientNeverAcks);
         } else if let Some(session) = self.sessions.get(&settlement.attempt) {
-            let key = session.door.session();
-            let (router, receipt) = (&self.router.session, settlement.receipt.id());
-            let proof = ticket_proof::seal(&self.ticket_key, key, router, &receipt, turn.chance);
-            match settlement.acknowledgement(proof.ok()).draft(&key.public_key(), turn.now.seconds()) {
+            let proof = self.ticket_proof(session, &settlement, turn);
+            let mut word = settlement.acknowledgement(proof);
+            if let Some(conduct) = conduct {
+                conduct.word(&node, &mut word);
+                is_paid = conduct.pays(&node);
+            }
+            match word.draft(&session.door.key(), turn.now.seconds()) {
                 Ok(draft) => {
-                    let ack = key.sign(draft, turn.chance);
+                    let ack = session.door.identity().sign(draft, turn.mint);
                     turn.publish(ack);
                 }
                 Err(error) => turn.broken(format!("a word on a receipt cannot be written: {error}")),
             }
         }
+        let amount = settlement.verdict.as_ref().ok().copied();
         turn.facts.push(Fact::Settled(Box::new(settlement)));
+        turn.facts.extend(amount.map(|amount| Fact::Paid { node, amount, is_paid }));
+    }
+
+    /// What proves to the router that it is the ticket's client who speaks. On the typed wire a key is its own proof:
+    /// nobody writes in another's name there.
+    fn ticket_proof(
+        &self,
+        session: &OpenSession,
+        settlement: &Settlement,
+        turn: &mut Turn<'_>,
+    ) -> Option<String> {
+        let (Some(ticket), Some(key)) = (self.ticket_key.real(), session.door.identity().real()) else {
+            return Some(self.ticket_key.public_key().to_hex());
+        };
+        let router = self.routers.iter().find(|router| router.identity == settlement.dispatch.author())?;
+        ticket_proof::seal(ticket, key, &router.session, &settlement.receipt.id(), turn.mint).ok()
     }
 
     fn close(&mut self, attempt: u32, turn: &mut Turn<'_>) {
         if let Some(session) = self.sessions.remove(&attempt) {
-            turn.effects.push(Effect::Unlisten(session.door.session().public_key()));
+            turn.effects.push(Effect::Unlisten(session.door.key()));
         }
-    }
-}
-
-fn spec(now: UnixMicros, arrival: &Arrival, router: PublicKey) -> JobSpec {
-    let prompt = arrival.prompt;
-    let (delivery, on_break) = match arrival.delivery {
-        Delivery::LiveContinued => (DeliveryMode::Live, OnBreak::Continue),
-        Delivery::LiveRestarted => (DeliveryMode::Live, OnBreak::Restart),
-        Delivery::Buffered => (DeliveryMode::Buffered, OnBreak::Continue),
-    };
-    JobSpec {
-        endpoint: JobEndpoint::Chat,
-        request: prompt.request(),
-        messages: 1,
-        wanted: ModelWanted { model: Some(MODEL.to_owned()), ..ModelWanted::default() },
-        prompt_tokens: Tokens::saturating(prompt.bytes / 3 + 16),
-        max_output_tokens: Tokens::saturating(prompt.words),
-        max_cost: None,
-        mode: arrival.mode,
-        constraints: Constraints { payment: vec![PaymentMethod::Free], ..Constraints::default() },
-        uses: 1,
-        previous_node: None,
-        routers: vec![RouterTarget::Router(router)],
-        delivery,
-        on_break,
-        deadline: now.plus_seconds(DEADLINE_SECONDS),
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// After this a person has left.
-pub const DEADLINE_SECONDS: u64 = 60;

@@ -7,8 +7,10 @@
 
 use fedai_node_agent::core::metering::ReportedUsage;
 use fedai_node_agent::core::offers::LocalModel;
-use fedai_protocol::{LoadPing, PublicKey, Receipt, ReceiptAck, UnixMicros, VerifiedEvent};
+use fedai_protocol::{LoadPing, PublicKey, Receipt, ReceiptAck, UnixMicros};
 use fedai_router_agent::core::quote_desk::QuoteDraft;
+
+use crate::wire::Payload;
 
 /// What happens to a piece of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +73,17 @@ pub trait RouterConduct: core::fmt::Debug + Send {
 pub trait ClientConduct: core::fmt::Debug + Send {
     /// Changes its word on a receipt of this node before it is signed.
     fn word(&mut self, _node: &PublicKey, _word: &mut ReceiptAck) {}
+
+    /// False: it does not pay this node what its own core accepted.
+    fn pays(&mut self, _node: &PublicKey) -> bool {
+        true
+    }
 }
 
 /// How a relay behaves.
 pub trait RelayConduct: core::fmt::Debug + Send {
     /// False: it says that it took the event, and loses it.
-    fn carries(&mut self, _now: UnixMicros, _event: &VerifiedEvent) -> bool {
+    fn carries(&mut self, _now: UnixMicros, _parcel: &Payload) -> bool {
         true
     }
 }

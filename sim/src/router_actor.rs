@@ -1,36 +1,45 @@
 //! A router: the production core, and the few lines of a shell that sign, seal and open for it.
 
+use std::sync::Arc;
+
 use fedai_protocol::event_kinds::{
     LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, STORED,
 };
-use fedai_protocol::message::{Message, ParseError, body_json};
-use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::message::{ParseError, body_json};
 use fedai_protocol::quote::QuoteOutcome;
-use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
-    Dispatch, Entropy, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteReply, QuoteRequest,
-    Receipt, ReceiptAck, SigningKey, UnixMicros, VerifiedEvent, ticket_proof,
+    Dispatch, Entropy, EventId, LoadPing, Message, ModelOffer, NodeDescriptor, PublicKey, QuoteReply,
+    QuoteRequest, Receipt, ReceiptAck, Received, UnixMicros, VerifiedEvent, ticket_proof,
 };
 use fedai_router_agent::core::announcing::{Announcement, Introduction};
 use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::quote_desk::{Asker, QuoteDraft, QuoteTerms};
 use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
+use fedai_router_agent::core::scheduler::Scheduler;
 use fedai_router_agent::core::{
     AckHeard, Action, Input, JournalKind, Restored, RestoredRecord, RouterCore, RouterTerms,
 };
 
-use crate::chance::Chance;
+use crate::conduct::RouterConduct;
 use crate::faults::Active;
-use crate::scenario::START;
+use crate::scenario::{RouterSpec, START, Terms};
 use crate::turn::{Effect, Fact, Turn};
+use crate::wire::{Content, Identity, Letter, Mint, Payload};
+
+/// Makes the strategy of a router, at each of its starts.
+pub type MakeScheduler = Arc<dyn Fn() -> Box<dyn Scheduler> + Send + Sync>;
 
 /// The router.
 pub struct RouterActor {
-    identity: SigningKey,
-    session: SigningKey,
+    identity: Identity,
+    session: Identity,
     terms: RouterTerms,
+    conduct: Option<Box<dyn RouterConduct>>,
+    scheduler: Option<MakeScheduler>,
+    /// False where nobody kills it: then there is nothing to come back from.
+    keeps_journal: bool,
     /// None while the process is dead.
     core: Option<RouterCore>,
     /// What survives: records, and the time at which each was acted on.
@@ -47,12 +56,42 @@ pub struct RouterActor {
 impl RouterActor {
     /// A router that knows nobody.
     #[must_use]
-    pub fn new(now: UnixMicros, chance: &mut Chance) -> Self {
-        let (identity, session) = (SigningKey::generate(chance), SigningKey::generate(chance));
-        let terms = terms(identity.public_key(), session.public_key(), chance.bytes32());
-        let core = Some(RouterCore::new(now, terms.clone()));
-        let (journal, kept, faults) = (Vec::new(), Vec::new(), Active::default());
-        Self { identity, session, terms, core, journal, kept, died: (now, [0; 32]), lives: 0, faults }
+    pub fn new(now: UnixMicros, spec: &RouterSpec, terms: &Terms, mint: &mut Mint) -> Self {
+        let (identity, session) = (mint.identity(), mint.identity());
+        let keys = (identity.public_key(), session.public_key());
+        let router_terms = router_terms(keys, mint.chance().bytes32(), spec, terms);
+        let core = Some(RouterCore::new(now, router_terms.clone()));
+        Self {
+            identity,
+            session,
+            terms: router_terms,
+            conduct: None,
+            scheduler: None,
+            keeps_journal: terms.keeps_journals,
+            core,
+            journal: Vec::new(),
+            kept: Vec::new(),
+            died: (now, [0; 32]),
+            lives: 0,
+            faults: Active::default(),
+        }
+    }
+
+    /// It decides by this strategy. Before the start only.
+    pub fn decide_by(&mut self, now: UnixMicros, scheduler: MakeScheduler) {
+        self.core = Some(RouterCore::with_scheduler(now, self.terms.clone(), scheduler()));
+        self.scheduler = Some(scheduler);
+    }
+
+    /// From now on it behaves like this.
+    pub fn behave(&mut self, conduct: Box<dyn RouterConduct>) {
+        self.conduct = Some(conduct);
+    }
+
+    /// True while nothing makes it cheat.
+    #[must_use]
+    pub const fn is_honest(&self) -> bool {
+        self.conduct.is_none()
     }
 
     /// Identity key.
@@ -107,7 +146,11 @@ impl RouterActor {
     /// Starts it again from its journal, and lets it catch up with what relays kept.
     pub fn restart(&mut self, turn: &mut Turn<'_>) {
         self.lives = self.lives.saturating_add(1);
-        let mut core = RouterCore::new(turn.now, self.terms.clone());
+        let terms = self.terms.clone();
+        let mut core = match &self.scheduler {
+            Some(scheduler) => RouterCore::with_scheduler(turn.now, terms, scheduler()),
+            None => RouterCore::new(turn.now, terms),
+        };
         let records =
             self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event)).collect();
         core.handle(turn.now, Input::Restore { since: START.seconds(), records }, &mut Vec::new());
@@ -115,7 +158,7 @@ impl RouterActor {
         self.core = Some(core);
         turn.facts.push(Fact::RouterRestarted { is_same });
         for event in core::mem::take(&mut self.kept) {
-            self.receive(&event, turn);
+            self.receive(Payload::Event(event), turn);
         }
         self.take(Input::Tick, turn);
     }
@@ -123,20 +166,33 @@ impl RouterActor {
     /// Begins to listen.
     pub fn start(&mut self, turn: &mut Turn<'_>) {
         turn.effects.push(Effect::Listen(self.identity()));
+        if self.session.real().is_none() {
+            turn.effects.push(Effect::Listen(self.session()));
+        }
         self.take(Input::Tick, turn);
     }
 
-    /// An event arrived.
-    pub fn receive(&mut self, event: &VerifiedEvent, turn: &mut Turn<'_>) {
+    /// Something arrived.
+    pub fn receive(&mut self, payload: Payload, turn: &mut Turn<'_>) {
+        let event = match payload {
+            Payload::Event(event) => event,
+            Payload::Letter(letter) => {
+                let letter = Arc::unwrap_or_clone(letter);
+                if let Content::Request(request) = letter.content {
+                    self.take(Input::QuoteRequest { request, sealed: true }, turn);
+                }
+                return;
+            }
+        };
         // Relays keep it, whatever the clock of this reader says.
-        if STORED.contains(&event.kind()) {
+        if self.keeps_journal && STORED.contains(&event.kind()) {
             self.kept.push(event.clone());
         }
         if self.core.is_none() || event.check_time(turn.now.seconds()).is_err() {
             return;
         }
-        if let Ok(Some(input)) = self.read(event) {
-            self.take_event(input, Some(event), turn);
+        if let Ok(Some(input)) = self.read(&event) {
+            self.take_event(input, Some(&event), turn);
         }
     }
 
@@ -151,21 +207,25 @@ impl RouterActor {
         core.handle(turn.now, input, &mut actions);
         for action in actions {
             match action {
-                Action::Quote { asker, draft } => self.quote(&asker, &draft, turn),
+                Action::Quote { asker, draft } => self.quote(&asker, *draft, turn),
                 Action::Refuse { asker, refusal, expires_at } => {
                     let (request, client, peers) = (asker.request, asker.client, Vec::new());
                     let outcome = QuoteOutcome::Refusal(refusal);
                     let reply = QuoteReply { request, client, outcome, peers, expires_at };
-                    self.reply(&reply, turn);
+                    self.reply(reply, turn);
                 }
                 Action::Publish(Announcement::Summary(summary)) => {
                     turn.facts.push(Fact::Summed(Box::new(summary)));
                 }
                 Action::Evidence { node, code, .. } => turn.facts.push(Fact::Accused(node, code)),
+                Action::Journal { .. } if !self.keeps_journal => {}
                 Action::Journal { kind, .. } => match event {
                     Some(event) => self.journal.push((turn.now, kind, event.clone())),
                     None => turn.broken("the router journals an event that was not handed in"),
                 },
+                Action::Count { name: "fed_router_receipts_total", label } if label == "forgotten" => {
+                    turn.facts.push(Fact::Uncounted);
+                }
                 // Profiles, ranks, decisions and metrics have no reader in this world.
                 Action::Publish(_) | Action::Decided(_) | Action::Count { .. } | Action::Observe { .. } => {}
             }
@@ -182,14 +242,16 @@ impl RouterActor {
             LOAD_PING => Input::LoadPing(LoadPing::parse(event)?),
             RECEIPT => Input::Receipt(Receipt::parse(event)?),
             RECEIPT_ACK => {
-                let open = |sealed: &str, session: &PublicKey, receipt: &EventId| {
-                    ticket_proof::open(sealed, &self.session, session, receipt)
+                let open = |sealed: &str, session: &PublicKey, receipt: &EventId| match self.session.real() {
+                    Some(key) => ticket_proof::open(sealed, key, session, receipt),
+                    None => PublicKey::from_hex(sealed).ok(),
                 };
                 Input::Acknowledged(AckHeard::read(ReceiptAck::parse(event)?, open)?)
             }
             QUOTE_REQUEST => {
+                let session = self.session.real().ok_or(ParseError::Sealed)?;
                 let conversation =
-                    Conversation::derive(&self.session, &event.author()).map_err(|_| ParseError::Sealed)?;
+                    Conversation::derive(session, &event.author()).map_err(|_| ParseError::Sealed)?;
                 let body = conversation.open(event.content()).map_err(|_| ParseError::Sealed)?;
                 Input::QuoteRequest { request: QuoteRequest::parse_body(event, &body)?, sealed: true }
             }
@@ -197,14 +259,17 @@ impl RouterActor {
         }))
     }
 
-    fn quote(&mut self, asker: &Asker, draft: &QuoteDraft, turn: &mut Turn<'_>) {
+    fn quote(&mut self, asker: &Asker, mut draft: QuoteDraft, turn: &mut Turn<'_>) {
         let now = turn.now.seconds();
+        if let Some(conduct) = &mut self.conduct {
+            conduct.quote(turn.now, &mut draft);
+        }
         let mut ticket = None;
         if let Some(dispatch) = &draft.dispatch {
             let Ok(unsigned) = dispatch.draft(&self.identity(), now) else {
                 return turn.broken("the router drafted a dispatch that its own limits refuse");
             };
-            let event = self.identity.sign(unsigned, turn.chance);
+            let event = self.identity.sign(unsigned, turn.mint);
             match Dispatch::parse(&event) {
                 Ok(received) => self.take_event(Input::Dispatched(received), Some(&event), turn),
                 Err(error) => {
@@ -214,22 +279,27 @@ impl RouterActor {
             ticket = Some(event);
         }
         match draft.reply(asker, ticket.as_ref()) {
-            Some(reply) => self.reply(&reply, turn),
+            Some(reply) => self.reply(reply, turn),
             None => turn.broken("the router's quote does not fit a reply"),
         }
     }
 
-    fn reply(&self, reply: &QuoteReply, turn: &mut Turn<'_>) {
-        let conversation = Conversation::derive(&self.session, &reply.client);
+    fn reply(&self, reply: QuoteReply, turn: &mut Turn<'_>) {
+        let Some(session) = self.session.real() else {
+            let (to, from, at) = (reply.client, self.identity(), turn.now.seconds());
+            let content = Content::Reply(Received::simulated(reply, from, turn.mint.id(), at));
+            return turn.post(Letter { to, from, at, content });
+        };
+        let conversation = Conversation::derive(session, &reply.client);
         let sealed = reply.draft(&self.identity(), turn.now.seconds()).and_then(|mut draft| {
             let conversation = conversation.map_err(|_| ParseError::Sealed)?;
             draft.content =
-                conversation.seal(&body_json(reply)?, turn.chance).map_err(|_| ParseError::Sealed)?;
+                conversation.seal(&body_json(&reply)?, turn.mint).map_err(|_| ParseError::Sealed)?;
             Ok(draft)
         });
         match sealed {
             Ok(draft) => {
-                let event = self.identity.sign(draft, turn.chance);
+                let event = self.identity.sign(draft, turn.mint);
                 turn.publish(event);
             }
             Err(error) => turn.broken(format!("the router's reply cannot be sealed: {error}")),
@@ -250,28 +320,33 @@ fn restored(at: UnixMicros, kind: JournalKind, event: &VerifiedEvent) -> Option<
     Some(Restored { at, record })
 }
 
-fn terms(identity: PublicKey, session: PublicKey, seed: [u8; 32]) -> RouterTerms {
+fn router_terms(
+    (identity, session): (PublicKey, PublicKey),
+    seed: [u8; 32],
+    spec: &RouterSpec,
+    terms: &Terms,
+) -> RouterTerms {
     RouterTerms {
         identity,
         introduction: Introduction {
             name: "simulated router".to_owned(),
-            fee: RouterFee::default(),
+            fee: spec.fee,
             session,
             relays: vec![RELAY.to_owned()],
             software: concat!("fedai-sim/", env!("CARGO_PKG_VERSION")).to_owned(),
             lease_seconds: 900,
         },
         quotes: QuoteTerms {
-            fee: RouterFee::default(),
+            fee: spec.fee,
             quote_seconds: 30,
             dispatch_seconds: 300,
-            methods: vec![PaymentMethod::Free],
+            methods: terms.methods(),
             per_key: Rate { burst: 20.0, per_second: 2.0 },
-            global: Rate { burst: 2_000.0, per_second: 1_000.0 },
+            global: Rate { burst: terms.router_rate * 2.0, per_second: terms.router_rate },
         },
         policy: Policy::default(),
         epoch_seconds: 3_600,
-        summary_seconds: 60,
+        summary_seconds: terms.summary_seconds,
         seed,
     }
 }

@@ -1,53 +1,105 @@
-//! What a run did, as plain numbers: the raw material of reports, without any judgement.
+//! What a run did, as plain numbers: the raw material of reports, without any judgement. A job takes 56 bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
-use fedai_protocol::{Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent};
+use fedai_protocol::{Message, PublicKey, Receipt, RefusalCode, UnixMicros, UsageSummary, VerifiedEvent};
 
 use crate::faults::Fired;
 use crate::invariants::Sums;
+use crate::money::Accounts;
 use crate::relay_model::Carried;
 use crate::scenario::{START, Scenario};
 use crate::world::Party;
 
 /// One job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobLog {
     /// When it came.
     pub at: UnixMicros,
-    /// How it ended; none while it is open.
-    pub end: Option<JobEnd>,
+    /// Most that it could have cost by its last quote, in msat, fee included.
+    pub quoted_msat: u64,
+    /// What its client paid, in msat, fee included.
+    pub paid_msat: u64,
+    /// From its begin to the quote.
+    pub quote_ms: u32,
+    /// From its begin to the first output.
+    pub ttft_ms: u32,
+    /// From its begin to its end.
+    pub total_ms: u32,
+    /// Prompt tokens that were charged.
+    pub input_tokens: u32,
+    /// Output tokens that were charged.
+    pub output_tokens: u32,
+    /// Node that served it last.
+    pub node: Option<u16>,
+    /// Nodes tried.
+    pub attempts: u16,
+    /// How it stands.
+    pub state: JobStanding,
 }
 
-/// The end of a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobEnd {
-    /// The code of the last refusal; none when it ended well.
-    pub refusal: Option<String>,
-    /// From its begin to the quote.
-    pub quote_ms: u64,
-    /// From its begin to the first output.
-    pub ttft_ms: u64,
-    /// From its begin to its end.
-    pub total_ms: u64,
-    /// Nodes tried.
-    pub attempts: u64,
-    /// Charged.
-    pub msat: u64,
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobStanding {
+    /// Under way, or not begun.
+    Open,
+    /// Ended well.
+    Done,
+    /// Ended without an answer, with this last word.
+    Refused(RefusalCode),
+}
+
+impl JobLog {
+    const fn new(at: UnixMicros) -> Self {
+        Self {
+            at,
+            quoted_msat: 0,
+            paid_msat: 0,
+            quote_ms: 0,
+            ttft_ms: 0,
+            total_ms: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            node: None,
+            attempts: 0,
+            state: JobStanding::Open,
+        }
+    }
+
+    /// True when it ended well.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == JobStanding::Done
+    }
+
+    /// When it ended, if it did.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<UnixMicros> {
+        (self.state != JobStanding::Open).then(|| self.at.plus_millis(u64::from(self.total_ms)))
+    }
 }
 
 /// One node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeLog {
-    /// Identity key (hex).
+    /// Identity key (hex), the last one.
     pub key: String,
+    /// Identities that it had.
+    pub identities: u32,
     /// Hardware class.
     pub class: &'static str,
     /// Slots.
     pub slots: u32,
     /// Slot time used, in microseconds.
     pub busy_micros: u128,
+    /// What that cost it, in msat.
+    pub cost_msat: u64,
+    /// What it was paid, in msat.
+    pub earned_msat: u64,
+    /// What its accomplices paid for jobs of their own, in msat.
+    pub own_msat: u64,
     /// What it wrote to its disk.
     pub sums: Sums,
     /// What its list price would have made of that.
@@ -58,11 +110,13 @@ pub struct NodeLog {
 #[derive(Clone, Debug)]
 pub struct RunLog {
     /// The scenario that was run.
-    pub scenario: Scenario,
-    /// Jobs, in order of arrival.
+    pub scenario: Arc<Scenario>,
+    /// Jobs, in order of arrival. Those of accomplices are not among them.
     pub jobs: Vec<JobLog>,
     /// Nodes.
     pub nodes: Vec<NodeLog>,
+    /// Money.
+    pub accounts: Accounts,
     /// Jobs opened at nodes.
     pub attempts: u64,
     /// Processes killed.
@@ -79,7 +133,7 @@ pub struct RunLog {
     pub fired: Fired,
     /// The same of clients that are gone.
     pub fired_by_clients: Vec<Fired>,
-    /// Effects of each party, counted.
+    /// Effects of each party, counted where the scenario kills somebody by them.
     pub effects: BTreeMap<Party, u64>,
     /// Events that relays made up.
     pub injected: u64,
@@ -89,10 +143,10 @@ pub struct RunLog {
     pub verdicts: BTreeMap<&'static str, u64>,
     /// Things that may happen once for one cause.
     pub news: u64,
-    /// The router's journal.
+    /// Journals of routers.
     pub heard: Vec<VerifiedEvent>,
-    /// The last sums of the router, by node and epoch.
-    pub summaries: BTreeMap<(PublicKey, u64), UsageSummary>,
+    /// The last sums of routers, by router, node and epoch; kept where journals are.
+    pub summaries: BTreeMap<(usize, PublicKey, u64), UsageSummary>,
     /// The end of the run.
     pub finished_at: UnixMicros,
     ended: usize,
@@ -101,16 +155,17 @@ pub struct RunLog {
 impl RunLog {
     /// Nothing has happened.
     #[must_use]
-    pub fn new(scenario: &Scenario) -> Self {
+    pub fn new(scenario: &Arc<Scenario>) -> Self {
         let node = |spec: &crate::scenario::NodeSpec| NodeLog {
             class: spec.class,
             slots: spec.runner.slots,
             ..NodeLog::default()
         };
         Self {
-            jobs: scenario.arrivals.iter().map(|arrival| JobLog { at: arrival.at, end: None }).collect(),
+            jobs: scenario.arrivals.iter().map(|arrival| JobLog::new(arrival.at)).collect(),
             nodes: scenario.nodes.iter().map(node).collect(),
-            scenario: scenario.clone(),
+            accounts: Accounts::new(scenario.nodes.len(), scenario.routers.len()),
+            scenario: Arc::clone(scenario),
             attempts: 0,
             crashes: 0,
             router_crashes: 0,
@@ -137,47 +192,64 @@ impl RunLog {
         self.ended
     }
 
-    /// A job came: in a closed loop, later than its earliest time.
+    /// A job came, not always when the scenario said: some wait for others.
     pub fn arrived(&mut self, now: UnixMicros, job: usize) {
         if let Some(log) = self.jobs.get_mut(job) {
             log.at = now;
         }
     }
 
-    /// A job ended.
-    pub fn end(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) {
-        let Some(log) = self.jobs.get_mut(job) else { return };
-        self.ended = self.ended.saturating_add(1);
-        log.end = Some(match ending {
-            Ok(answer) => JobEnd {
-                refusal: None,
-                quote_ms: answer.quote_ms,
-                ttft_ms: answer.ttft_ms,
-                total_ms: answer.total_ms,
-                attempts: answer.attempts.len() as u64,
-                msat: answer.settlement.verdict.as_ref().map_or(0, |amount| amount.get()),
-            },
-            Err(failure) => JobEnd {
-                refusal: Some(failure.refusal.code.as_str()),
-                quote_ms: 0,
-                ttft_ms: 0,
-                total_ms: now.millis_since(log.at),
-                attempts: failure.attempts.len() as u64,
-                msat: failure.spent.get(),
-            },
-        });
-    }
-
     /// A client judged a receipt.
-    pub fn judged(&mut self, settlement: &Settlement) {
+    pub fn settled(&mut self, job: usize, settlement: &Settlement) {
         let verdict = settlement.verdict.as_ref().map_or_else(|dispute| dispute.code(), |_| "accepted");
         let count = self.verdicts.entry(verdict).or_default();
         *count = count.saturating_add(1);
+        let Some(log) = self.jobs.get_mut(job) else { return };
+        let Ok(receipt) = Receipt::parse(&settlement.receipt) else { return };
+        if settlement.verdict.is_ok() {
+            let usage = receipt.message.usage;
+            log.input_tokens = log.input_tokens.saturating_add(narrow(usage.input_tokens.get()));
+            log.output_tokens = log.output_tokens.saturating_add(narrow(usage.output_tokens.get()));
+        }
+    }
+
+    /// A client paid.
+    pub fn paid(&mut self, job: usize, msat: u64) {
+        if let Some(log) = self.jobs.get_mut(job) {
+            log.paid_msat = log.paid_msat.saturating_add(msat);
+        }
+    }
+
+    /// A job ended.
+    pub fn end(
+        &mut self,
+        now: UnixMicros,
+        job: usize,
+        node: Option<usize>,
+        ending: &Result<Answer, JobFailure>,
+    ) {
+        let Some(log) = self.jobs.get_mut(job) else { return };
+        self.ended = self.ended.saturating_add(1);
+        log.node = node.and_then(|node| u16::try_from(node).ok());
+        match ending {
+            Ok(answer) => {
+                log.state = JobStanding::Done;
+                log.quote_ms = narrow(answer.quote_ms);
+                log.ttft_ms = narrow(answer.ttft_ms);
+                log.total_ms = narrow(answer.total_ms);
+                log.attempts = u16::try_from(answer.attempts.len()).unwrap_or(u16::MAX);
+                log.quoted_msat = answer.ticket.ceiling.get();
+            }
+            Err(failure) => {
+                log.state = JobStanding::Refused(failure.refusal.code);
+                log.total_ms = narrow(now.millis_since(log.at));
+                log.attempts = u16::try_from(failure.attempts.len()).unwrap_or(u16::MAX);
+            }
+        }
     }
 
     /// A node wrote a receipt.
-    pub fn durable(&mut self, party: Party, event: &VerifiedEvent) {
-        let Party::Node(index) = party else { return };
+    pub fn durable(&mut self, index: usize, event: &VerifiedEvent) {
         let (Some(node), Some(spec)) = (self.nodes.get_mut(index), self.scenario.nodes.get(index)) else {
             return;
         };
@@ -185,20 +257,43 @@ impl RunLog {
         node.list_msat = node.list_msat.saturating_add(amount.map_or(0, |amount| amount.get()));
     }
 
-    /// The last numbers of a node.
-    pub fn node_ended(&mut self, index: usize, busy_micros: u128, key: PublicKey, sums: Sums) {
-        if let Some(node) = self.nodes.get_mut(index) {
-            (node.busy_micros, node.key, node.sums) = (busy_micros, key.to_hex(), sums);
-        }
+    /// The last numbers of a node. Its keys are all that it had, the present one last.
+    pub fn node_ended(&mut self, index: usize, busy_micros: u128, keys: &[PublicKey], sums: Sums) {
+        let (Some(node), Some(spec)) = (self.nodes.get_mut(index), self.scenario.nodes.get(index)) else {
+            return;
+        };
+        (node.busy_micros, node.sums) = (busy_micros, sums);
+        node.key = keys.last().map(PublicKey::to_hex).unwrap_or_default();
+        node.identities = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let cost = busy_micros.saturating_mul(u128::from(spec.cost_msat_per_slot_second)) / 1_000_000;
+        node.cost_msat = u64::try_from(cost).unwrap_or(u64::MAX);
+        node.earned_msat = self.accounts.nodes.get(index).copied().unwrap_or(0);
+        node.own_msat = self.accounts.own.get(index).copied().unwrap_or(0);
     }
 
     /// Refusals by code.
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<String, u64> {
         let mut by_code = BTreeMap::new();
-        for code in self.jobs.iter().filter_map(|job| job.end.as_ref()?.refusal.clone()) {
-            *by_code.entry(code).or_insert(0) += 1;
+        for job in &self.jobs {
+            if let JobStanding::Refused(code) = job.state {
+                *by_code.entry(code.as_str()).or_insert(0) += 1;
+            }
         }
         by_code
+    }
+}
+
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_jobs_take_a_few_dozen_megabytes() {
+        assert!(size_of::<JobLog>() <= 64, "{}", size_of::<JobLog>());
     }
 }

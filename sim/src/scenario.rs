@@ -3,15 +3,20 @@
 
 use std::collections::BTreeSet;
 
+use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
 use crate::chance::{Chance, Stream};
 use crate::faults::{FaultKind, FaultPlan, Fleet, Selection};
-use crate::runner::RunnerProfile;
+use crate::market::budget::Budget;
+use crate::runner::{Emit, FEMTOS_PER_MICRO, RunnerProfile};
+use crate::wire::Wire;
 use crate::workload::closed_loop::ClosedLoop;
 use crate::workload::gaps::Gaps;
 use crate::workload::open_loop::{OpenLoop, Sizes};
 use crate::workload::poisson::Poisson;
+use crate::workload::prompt::Prompt;
 use crate::workload::sessions::Sessions;
 use crate::workload::{Arrival, BlockTable};
 use crate::world::Party;
@@ -30,10 +35,88 @@ pub struct NodeSpec {
     pub runner: RunnerProfile,
     /// Jobs that may wait.
     pub queue_max: usize,
-    /// What it would ask for. Offers are free until payment is there: this only prices the report.
+    /// The price of its offer, where jobs are paid; else it only prices the report.
     pub list_price: Price,
+    /// What a second of one busy slot costs it, in msat.
+    pub cost_msat_per_slot_second: u64,
     /// A cheat; only tests of the invariants set it.
     pub tamper: Option<Tamper>,
+}
+
+impl NodeSpec {
+    /// What a million output tokens cost it at the margin, when all its slots are busy.
+    #[must_use]
+    pub fn output_cost(&self) -> MsatPerMtok {
+        let slots = u128::from(self.runner.slots.max(1));
+        let cost = &self.runner.cost;
+        // A million tokens of one slot, in a step that decodes for all.
+        let femtos = u128::from(cost.step) + u128::from(cost.sequence) * slots;
+        let msat = femtos.saturating_mul(u128::from(self.cost_msat_per_slot_second)) / FEMTOS_PER_MICRO;
+        MsatPerMtok::saturating(u64::try_from(msat).unwrap_or(u64::MAX))
+    }
+}
+
+/// One router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouterSpec {
+    /// What it takes for a job.
+    pub fee: RouterFee,
+}
+
+/// How parties deal with each other, and how often they speak: the same for all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// How jobs are paid: free, or by account.
+    pub payment: PaymentMethod,
+    /// Shortest and longest time between two load pings of a node, in milliseconds.
+    pub ping_ms: (u64, u64),
+    /// How long a node keeps a finished job for a client that asks again, in milliseconds.
+    pub keep_ms: u64,
+    /// After this a person has left, in seconds.
+    pub deadline_seconds: u64,
+    /// Requests a second that a router answers at most.
+    pub router_rate: f64,
+    /// Time between two of a router's summaries, in seconds.
+    pub summary_seconds: u64,
+    /// Whether parties write down what they need after a crash. Without it nobody may be killed.
+    pub keeps_journals: bool,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            payment: PaymentMethod::Credit,
+            ping_ms: (5_000, 15_000),
+            keep_ms: 180_000,
+            deadline_seconds: 60,
+            router_rate: 1_000.0,
+            summary_seconds: 60,
+            keeps_journals: true,
+        }
+    }
+}
+
+impl Terms {
+    /// Ways to pay, in the words of quotes.
+    #[must_use]
+    pub fn methods(&self) -> Vec<PaymentMethod> {
+        let mut methods = vec![PaymentMethod::Free];
+        if self.payment != PaymentMethod::Free {
+            methods.insert(0, self.payment);
+        }
+        methods
+    }
+}
+
+/// A job that an accomplice of a node asks for, through a router, and wants at that node. It is in nobody's statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnJob {
+    /// When.
+    pub at: UnixMicros,
+    /// Node.
+    pub node: usize,
+    /// What is asked. Its number is set by the world.
+    pub prompt: Prompt,
 }
 
 /// Ways to break a world on purpose: each must be caught by an invariant.
@@ -130,12 +213,24 @@ pub struct Scenario {
     pub seed: u64,
     /// Name of the workload.
     pub workload: &'static str,
+    /// How parties speak.
+    pub wire: Wire,
+    /// Terms of all.
+    pub terms: Terms,
+    /// Routers. Every node announces itself to all of them.
+    pub routers: Vec<RouterSpec>,
+    /// Routers that a client asks at once, drawn for each job.
+    pub routers_asked: usize,
     /// Nodes.
     pub nodes: Vec<NodeSpec>,
     /// Jobs, in order of their numbers; who comes when is asked of an [`ArrivalQueue`](crate::workload::ArrivalQueue).
     pub arrivals: Vec<Arrival>,
     /// The blocks that their prompts are made of.
     pub blocks: BlockTable,
+    /// What clients will pay; whatever it costs when missing.
+    pub budget: Option<Budget>,
+    /// Jobs of accomplices, in order of time.
+    pub own_jobs: Vec<OwnJob>,
     /// Faults.
     pub faults: FaultPlan,
     /// The jobs that come; all when none is named.
@@ -148,6 +243,8 @@ pub struct Scenario {
     pub relay_way_ms: u64,
     /// Mean of what comes on top.
     pub relay_jitter_ms: u64,
+    /// How much later load pings arrive than everything else, in milliseconds.
+    pub info_age_ms: u64,
     /// A world that is broken on purpose.
     pub tamper: Option<Tamper>,
 }
@@ -165,14 +262,48 @@ impl Scenario {
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
             blocks,
+            ..Self::empty(seed)
+        }
+    }
+
+    /// A world with one router in which nothing happens: a base for others.
+    #[must_use]
+    pub fn empty(seed: u64) -> Self {
+        Self {
+            seed,
+            workload: "none",
+            wire: Wire::Sealed,
+            terms: Terms::default(),
+            routers: vec![RouterSpec::default()],
+            routers_asked: 1,
+            nodes: Vec::new(),
+            arrivals: Vec::new(),
+            budget: None,
+            blocks: BlockTable::default(),
+            own_jobs: Vec::new(),
             faults: FaultPlan::none(),
             only_jobs: None,
             crash_points: BTreeSet::new(),
             relays: 1,
             relay_way_ms: 35,
             relay_jitter_ms: 10,
+            info_age_ms: 0,
             tamper: None,
         }
+    }
+
+    /// The same on the typed wire, at whatever rate: a router takes all requests, a finished job is kept no longer than
+    /// a client asks for it.
+    #[must_use]
+    pub fn typed(mut self) -> Self {
+        self.wire = Wire::Typed;
+        for node in &mut self.nodes {
+            node.runner.emit = Emit::Coalesced { max_ms: TYPED_EMIT_MS };
+        }
+        self.terms.router_rate = 1e9;
+        self.terms.keep_ms = self.terms.keep_ms.min(20_000);
+        self.terms.keeps_journals = !self.faults.is_none() || !self.crash_points.is_empty();
+        self
     }
 
     /// The same with faults drawn from its seed, until the last job has come.
@@ -189,7 +320,7 @@ impl Scenario {
     fn fleet(&self) -> Fleet {
         let clients =
             self.arrivals.iter().filter(|arrival| !arrival.must_succeed).count().min(FAULTY_CLIENTS_MAX);
-        Fleet { relays: self.relays, routers: 1, nodes: self.nodes.len(), clients }
+        Fleet { relays: self.relays, routers: self.routers.len(), nodes: self.nodes.len(), clients }
     }
 
     /// True when this job comes.
@@ -257,14 +388,11 @@ impl Scenario {
             workload: "swarm",
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
-            blocks: BlockTable::default(),
             faults: FaultPlan { faults: Vec::new(), calm_at },
-            only_jobs: None,
-            crash_points: BTreeSet::new(),
             relays,
             relay_way_ms: fleet.between(1, 120),
             relay_jitter_ms: fleet.between(1, 60),
-            tamper: None,
+            ..Self::empty(seed)
         }
     }
 }
@@ -288,10 +416,22 @@ fn draw_node(chance: &mut Chance) -> NodeSpec {
         output: MsatPerMtok::saturating(spread(chance, price.saturating_mul(3))),
         request: Msat::ZERO,
     };
-    let runner = RunnerProfile::of_rates(slots, spread(chance, prefill), spread(chance, decode), 60);
-    NodeSpec { class, runner, queue_max: 16, list_price, tamper: None }
+    let (prefill, decode) = (spread(chance, prefill), spread(chance, decode));
+    let runner = RunnerProfile::of_rates(slots, prefill, decode, 60);
+    // A slot at half its list price's output rate pays for itself.
+    let per_second = list_price.output.get().saturating_mul(decode) / 1_000_000;
+    NodeSpec {
+        class,
+        runner,
+        queue_max: 16,
+        list_price,
+        cost_msat_per_slot_second: per_second * 2 / 5,
+        tamper: None,
+    }
 }
 
+/// A client that hears nothing for two seconds asks whether the node is there.
+const TYPED_EMIT_MS: u64 = 1_500;
 /// In a large market some clients lie, not all.
 const FAULTY_CLIENTS_MAX: usize = 50;
 /// Nodes announce themselves before the first job comes.

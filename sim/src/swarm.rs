@@ -72,7 +72,7 @@ pub fn run_part(seed: u64, selection: &Selection) -> Result<RunLog, SwarmFailure
 impl SwarmSums {
     /// Adds a world.
     pub fn add(&mut self, log: &RunLog) {
-        let done = log.jobs.iter().filter(|job| job.end.as_ref().is_some_and(|end| end.refusal.is_none()));
+        let done = log.jobs.iter().filter(|job| job.is_done());
         self.worlds += 1;
         self.jobs += log.jobs.len() as u64;
         self.done += done.count() as u64;

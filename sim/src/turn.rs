@@ -1,20 +1,22 @@
 //! One actor's turn: what it is given (time and randomness) and what it gives back (effects on the world, and facts for
 //! those who watch). Actors never touch each other.
 
-use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
-use fedai_protocol::{EventId, JobId, PublicKey, UnixMicros, UsageSummary, VerifiedEvent};
+use std::sync::Arc;
 
-use crate::chance::Chance;
+use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
+use fedai_protocol::{EventId, JobId, Msat, PublicKey, UnixMicros, UsageSummary, VerifiedEvent};
+
 use crate::runner::Due;
+use crate::wire::{Letter, Mint, Payload};
 
 /// A change of the world.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Hand an event to the relays.
-    Publish(VerifiedEvent),
-    /// Events for this key come here.
+    /// Hand something to the relays.
+    Publish(Payload),
+    /// What is for this key comes here.
     Listen(PublicKey),
-    /// No more events for this key.
+    /// No more for this key.
     Unlisten(PublicKey),
     /// A step of the runner is due.
     Runner(Due),
@@ -44,21 +46,32 @@ pub enum Fact {
     Restarted,
     /// A client judged a receipt.
     Settled(Box<Settlement>),
+    /// A client that accepted a receipt did or did not pay it.
+    Paid {
+        /// Identity of the node.
+        node: PublicKey,
+        /// What its core accepted.
+        amount: Msat,
+        /// Whether it was paid.
+        is_paid: bool,
+    },
     /// A job ended for the person.
     Ended(Box<Result<Answer, JobFailure>>),
-    /// The router says that a node cheated.
+    /// A router says that a node cheated.
     Accused(PublicKey, &'static str),
     /// A router issued a ticket whose price is not the node's.
     PriceAltered(EventId),
     /// A client left without a word.
     Vanished,
-    /// The router came back from its journal.
+    /// A router came back from its journal.
     RouterRestarted {
         /// True when its state is the one that it died with.
         is_same: bool,
     },
-    /// The router's sums for a node.
+    /// A router's sums for a node.
     Summed(Box<UsageSummary>),
+    /// A router had forgotten the ticket of a receipt: it is in no sum.
+    Uncounted,
     /// A core asked for something that could not be done.
     Broken(String),
 }
@@ -84,8 +97,8 @@ impl Fact {
 pub struct Turn<'a> {
     /// The time.
     pub now: UnixMicros,
-    /// Randomness for keys and nonces.
-    pub chance: &'a mut Chance,
+    /// Keys, ids and randomness.
+    pub mint: &'a mut Mint,
     /// Effects, in order.
     pub effects: Vec<Effect>,
     /// Facts, in order.
@@ -95,13 +108,18 @@ pub struct Turn<'a> {
 impl<'a> Turn<'a> {
     /// A turn in which nothing has been done.
     #[must_use]
-    pub const fn new(now: UnixMicros, chance: &'a mut Chance) -> Self {
-        Self { now, chance, effects: Vec::new(), facts: Vec::new() }
+    pub const fn new(now: UnixMicros, mint: &'a mut Mint) -> Self {
+        Self { now, mint, effects: Vec::new(), facts: Vec::new() }
     }
 
     /// Hands an event to the relays.
     pub fn publish(&mut self, event: VerifiedEvent) {
-        self.effects.push(Effect::Publish(event));
+        self.effects.push(Effect::Publish(Payload::Event(event)));
+    }
+
+    /// Hands a letter to the relays.
+    pub fn post(&mut self, letter: Letter) {
+        self.effects.push(Effect::Publish(Payload::Letter(Arc::new(letter))));
     }
 
     /// Notes that something impossible was asked for.

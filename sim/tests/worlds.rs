@@ -45,7 +45,9 @@ fn a_market_without_faults_serves_everybody_it_has_room_for() {
         assert_eq!(report.requests.done, 40, "{:?}", report.requests);
         let receipts: u64 = report.nodes.iter().map(|node| node.receipts).sum();
         assert_eq!((receipts, report.requests.opened), (40, 40), "one open and one receipt for each");
-        assert!(report.cost.list_msat > 0 && report.cost.charged_msat == 0, "offers are free today");
+        let earned: u64 = report.nodes.iter().map(|node| node.earned_msat).sum();
+        assert!(report.cost.charged_msat > 0 && report.cost.charged_msat == earned, "{:?}", report.cost);
+        assert_eq!(report.cost.list_msat, earned, "everybody charges the list price");
         assert!(report.nodes.iter().all(|node| (0.0..=1.0).contains(&node.utilisation)));
     }
 }
@@ -60,10 +62,49 @@ fn every_workload_runs_and_a_closed_loop_waits_for_its_answers() {
             let Some((before, think)) = arrival.previous.and_then(|p| Some((p.job, p.think_micros?))) else {
                 continue;
             };
-            let total_ms = log.jobs[before].end.as_ref().unwrap().total_ms;
-            let thought = log.jobs[job].at.since(log.jobs[before].at.plus_millis(total_ms));
+            let thought = log.jobs[job].at.since(log.jobs[before].ended_at().unwrap());
             assert!(thought.abs_diff(think) < 2_000, "{name} {job}: {thought} us, not {think}");
         }
+    }
+}
+
+#[test]
+fn the_typed_wire_does_the_same_work_as_the_sealed_one() {
+    let sealed = Report::new(&run(market(4)));
+    let typed = || Report::new(&run(market(4).typed()));
+    assert_eq!(typed().to_json().unwrap(), typed().to_json().unwrap());
+    let typed = typed();
+    assert_eq!((typed.requests.total, typed.requests.done), (25, sealed.requests.done));
+    let tokens = |report: &Report| report.nodes.iter().map(|node| node.output_tokens).sum::<u64>();
+    assert_eq!(tokens(&typed), tokens(&sealed), "the same answers, counted the same");
+    let (a, b) = (typed.latency_ms.ttft.p50, sealed.latency_ms.ttft.p50);
+    assert!(a * 10 > b * 8 && a * 8 < b * 10, "first tokens after {a} and {b} ms");
+}
+
+#[test]
+fn several_routers_share_the_work_and_take_their_fees() {
+    for asked in [1, 3] {
+        let fee =
+            fedai_protocol::router_profile::RouterFee { flat: fedai_protocol::Msat::saturating(7), ppm: 0 };
+        let routers = vec![fedai_sim::scenario::RouterSpec { fee }; 3];
+        let log = run(Scenario { routers, routers_asked: asked, ..market(6).typed() });
+        let report = Report::new(&log);
+        assert_eq!(report.requests.done, 25, "{:?}", report.requests);
+        assert_eq!(report.cost.fees_msat, 7 * 25);
+        let served = log.accounts.routers.iter().filter(|fees| **fees > 0).count();
+        assert!(asked > 1 || served == 3, "{:?}", log.accounts);
+        let earned: u64 = report.nodes.iter().map(|node| node.earned_msat).sum();
+        assert_eq!(report.cost.charged_msat, earned + report.cost.fees_msat);
+    }
+}
+
+#[test]
+fn faults_on_the_typed_wire_keep_every_invariant_as_well() {
+    for seed in 0..40 {
+        let scenario = Scenario::swarm(seed);
+        World::new(scenario.typed())
+            .run(&mut |_| {})
+            .unwrap_or_else(|violation| panic!("{seed}: {violation}"));
     }
 }
 

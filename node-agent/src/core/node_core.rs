@@ -11,8 +11,8 @@ use fedai_protocol::message::{Draft, ParseError};
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::replay_window::UseCounter;
 use fedai_protocol::{
-    Dispatch, EventId, JobId, LoadPing, Message, PublicKey, Received, Refusal, SessionFrame, UnixMicros,
-    UnixSeconds, VerifiedEvent,
+    Dispatch, EventId, JobId, LoadPing, Message, Price, PublicKey, Received, Refusal, SessionFrame,
+    UnixMicros, UnixSeconds, VerifiedEvent,
 };
 
 use super::admission::Closed;
@@ -96,6 +96,8 @@ pub enum Input {
         /// Its end of life, as asked for.
         valid_until: UnixSeconds,
     },
+    /// The price of models that have none of their own, from now on.
+    PriceChanged(Price),
     /// A word of the operator.
     Operator(OperatorCommand),
     /// Time has passed.
@@ -347,6 +349,10 @@ impl NodeCore {
                 self.leave = Leave::Last(now);
             }
             Input::InboxReady { key, valid_until } => self.announcer.set_inbox(key, valid_until),
+            Input::PriceChanged(price) => {
+                self.policy.price = price;
+                self.publish_offers(now, out);
+            }
             Input::Operator(command) => self.operate(now, command),
             Input::Tick => self.check_deadlines(now, out),
         }

@@ -9,12 +9,13 @@ mod watcher;
 
 use fedai_protocol::UnixMicros;
 
-pub use self::rules::{queues, second_arrival};
+pub use self::rules::{money, queues, second_arrival};
 pub use self::sums::Sums;
 pub use self::watcher::Watcher;
 
 /// Names and meanings of the invariants.
-pub const INVARIANTS: [(&str, &str); 22] = [
+pub const INVARIANTS: [(&str, &str); 23] = [
+    ("money", "what clients paid is what nodes and routers earned, and nobody paid more than was accepted"),
     ("conservation", "requests that came = done + refused + left without a word + still open"),
     ("one_receipt_per_job", "no job id has two receipts of honest nodes, over all crashes and repeats"),
     (

@@ -4,6 +4,7 @@ use fedai_node_agent::core::NodeState;
 use fedai_node_agent::core::policy::JobLimits;
 
 use super::{Check, ensure};
+use crate::money::Accounts;
 use crate::world::Party;
 
 /// A node's queues, after it was touched. `on_runner` is what the runner has.
@@ -18,6 +19,11 @@ pub fn queues(state: &NodeState, limits: &JobLimits, on_runner: usize) -> Check 
         text,
     )?;
     ensure(state.running == on_runner, "queues_within_limits", text)
+}
+
+/// What was paid has arrived.
+pub fn money(is_balanced: bool, accounts: &Accounts) -> Check {
+    ensure(is_balanced, "money", || format!("{accounts:?}"))
 }
 
 /// An event came again that the party had acted on: its state is the same, and it did nothing that is done once.

@@ -1,30 +1,33 @@
 //! The books of everything that happened, and the checks of each new fact against them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
 use fedai_protocol::receipt::Outcome;
 use fedai_protocol::{EventId, JobId, Message, PublicKey, Receipt, UnixMicros, UsageSummary, VerifiedEvent};
 
 use super::{Check, Sums, ensure};
-use crate::client_actor::DEADLINE_SECONDS;
-use crate::faults::{FaultKind, FaultPlan, Whom};
+use crate::faults::{FaultKind, Whom};
+use crate::scenario::Scenario;
+use crate::wire::Wire;
 use crate::workload::Arrival;
-use crate::workload::prompt::Prompt;
+use crate::workload::prompt::{AnswerReader, Prompt};
 use crate::world::Party;
 
 /// The books.
 #[derive(Debug, Default)]
 pub struct Watcher {
+    is_short: bool,
+    deadline_seconds: u64,
+    /// Jobs that have not ended.
     jobs: BTreeMap<usize, JobBook>,
     attempts: BTreeMap<JobId, Attempt>,
-    runs: BTreeSet<(usize, u32, JobId)>,
+    /// Attempts in order of time: on the typed wire, where there are millions, old ones are forgotten.
+    attempts_at: VecDeque<(UnixMicros, JobId)>,
     ticket_runs: BTreeMap<(usize, u32, EventId), u32>,
-    receipts: BTreeMap<JobId, EventId>,
-    durable: BTreeSet<EventId>,
     chains: BTreeMap<PublicKey, (u64, EventId)>,
     nodes: BTreeMap<PublicKey, Sums>,
-    summaries: BTreeMap<(PublicKey, u64), Sums>,
+    summaries: BTreeMap<(usize, PublicKey, u64), Sums>,
     altered: BTreeSet<EventId>,
     honesty: Honesty,
     arrived: u64,
@@ -51,6 +54,9 @@ struct Attempt {
     job: usize,
     node: PublicKey,
     dispatch: EventId,
+    /// The last run: node and life.
+    run: Option<(usize, u32)>,
+    receipt: Option<EventId>,
 }
 
 #[derive(Debug)]
@@ -58,17 +64,18 @@ struct JobBook {
     came_at: UnixMicros,
     prompt: Prompt,
     must_succeed: bool,
-    shown: String,
+    shown: AnswerReader,
+    is_true: bool,
     /// Honest nodes only have said what was shown.
     is_honest: bool,
     charges: u32,
-    ended: bool,
 }
 
 impl Watcher {
-    /// Empty books for a run with these faults; `liars` are the nodes that lie in it.
+    /// Empty books for a run; `liars` are the nodes that lie in it.
     #[must_use]
-    pub fn new(plan: &FaultPlan, liars: BTreeSet<PublicKey>) -> Self {
+    pub fn new(scenario: &Scenario, liars: BTreeSet<PublicKey>) -> Self {
+        let plan = &scenario.faults;
         let dishonest = plan.dishonest();
         let client = |whom: &Whom| if let Whom::Party(Party::Client(job)) = whom { Some(*job) } else { None };
         let skewed = plan.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew);
@@ -83,13 +90,25 @@ impl Watcher {
             plan.faults.iter().any(|one| one.kind == FaultKind::RelayDrop || one.kind.row().row == 6);
         let honesty = Honesty {
             liars,
-            router_lies: dishonest.contains(&Whom::Party(Party::router(0))),
+            router_lies: dishonest.iter().any(|whom| matches!(whom, Whom::Party(Party::Router(_)))),
             clients: dishonest.iter().filter_map(client).collect(),
             wrong_clocks: wrong_clocks.collect(),
             may_lose: losing.into_iter().any(|kind| plan.has(kind)),
             recovers: !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
         };
-        Self { honesty, ..Self::default() }
+        let (is_short, deadline_seconds) = (scenario.wire == Wire::Typed, scenario.terms.deadline_seconds);
+        Self { is_short, deadline_seconds, honesty, ..Self::default() }
+    }
+
+    /// Some router lies, or relays lose what they took: nothing is asked of them.
+    pub fn suspect_others(&mut self, routers: bool, relays: bool) {
+        self.honesty.router_lies |= routers;
+        self.honesty.may_lose |= relays;
+    }
+
+    /// A router had forgotten the ticket of a receipt: its sums are not whole.
+    pub const fn uncounted(&mut self) {
+        self.honesty.may_lose = true;
     }
 
     /// A job came.
@@ -99,17 +118,27 @@ impl Watcher {
             came_at: now,
             prompt: arrival.prompt,
             must_succeed: arrival.must_succeed,
-            shown: String::new(),
+            shown: AnswerReader::new(arrival.prompt, self.is_short),
+            is_true: true,
             is_honest: true,
             charges: 0,
-            ended: false,
         };
         self.jobs.insert(job, book);
     }
 
     /// A client opened a job at a node.
-    pub fn opened(&mut self, job: usize, id: JobId, node: PublicKey, dispatch: EventId) -> Check {
-        let before = self.attempts.insert(id, Attempt { job, node, dispatch });
+    pub fn opened(
+        &mut self,
+        now: UnixMicros,
+        job: usize,
+        (id, node): (JobId, PublicKey),
+        dispatch: EventId,
+    ) -> Check {
+        let before = self.attempts.insert(id, Attempt { job, node, dispatch, run: None, receipt: None });
+        if self.is_short {
+            self.attempts_at.push_back((now, id));
+            self.forget_attempts(now);
+        }
         ensure(before.is_none(), "causality", || format!("job id {id} was opened twice"))?;
         ensure(!self.altered.contains(&dispatch), "altered_price_is_caught", || {
             format!("job {job} was opened under ticket {dispatch}")
@@ -127,10 +156,10 @@ impl Watcher {
 
     /// The runner of a node, in one of its lives, began with a job.
     pub fn runner_started(&mut self, (node, life): (usize, u32), id: JobId) -> Check {
-        let Some(attempt) = self.attempts.get(&id) else {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
             return Err(("causality", format!("a runner began {id}, which nobody opened")));
         };
-        ensure(self.runs.insert((node, life, id)), "one_run_per_job", || {
+        ensure(attempt.run.replace((node, life)) != Some((node, life)), "one_run_per_job", || {
             format!("node {node} runs job {id} a second time")
         })?;
         let runs = self.ticket_runs.entry((node, life, attempt.dispatch)).or_default();
@@ -146,14 +175,14 @@ impl Watcher {
             .map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
         let receipt_id = receipt.id;
         let receipt = receipt.message;
-        self.durable.insert(receipt_id);
         if self.honesty.liars.contains(&node) {
             return Ok(());
         }
-        let before = self.receipts.insert(receipt.job, receipt_id);
+        let Some(attempt) = self.attempts.get_mut(&receipt.job) else {
+            return Err(("causality", format!("a receipt for job {}, which nobody opened", receipt.job)));
+        };
+        let before = attempt.receipt.replace(receipt_id);
         ensure(before.is_none(), "one_receipt_per_job", || format!("job {} has two receipts", receipt.job))?;
-        let known = self.attempts.contains_key(&receipt.job);
-        ensure(known, "causality", || format!("a receipt for job {}, which nobody opened", receipt.job))?;
         let (seq, prev) = self.chains.get(&node).copied().unwrap_or((0, EventId::all_zeros()));
         ensure((receipt.seq, receipt.prev) == (seq, prev), "receipt_chain", || {
             format!("receipt {} follows {} of {}", receipt.seq, seq, node.to_hex())
@@ -168,9 +197,8 @@ impl Watcher {
     pub fn delivered(&mut self, job: usize, text: &str) -> Check {
         self.still_open(job)?;
         let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
-        book.shown.push_str(text);
-        let is_begin = !book.is_honest || book.prompt.answer().starts_with(&book.shown);
-        ensure(is_begin, "whole_answers", || {
+        book.is_true = book.is_true && book.shown.goes_on(text);
+        ensure(book.is_true || !book.is_honest, "whole_answers", || {
             format!("the output of job {job} is not the begin of its answer")
         })
     }
@@ -178,7 +206,10 @@ impl Watcher {
     /// The person was told that the answer begins anew.
     pub fn restarted(&mut self, job: usize) -> Check {
         self.still_open(job)?;
-        self.jobs.get_mut(&job).into_iter().for_each(|book| book.shown.clear());
+        if let Some(book) = self.jobs.get_mut(&job) {
+            book.shown.restart();
+            book.is_true = true;
+        }
         Ok(())
     }
 
@@ -186,9 +217,8 @@ impl Watcher {
     pub fn settled(&mut self, job: usize, settlement: &Settlement) -> Check {
         let id = settlement.receipt.id();
         let is_liar = self.honesty.liars.contains(&settlement.node.node);
-        ensure(is_liar || self.durable.contains(&id), "durable_before_told", || {
-            format!("receipt {id} is on no disk")
-        })?;
+        let is_durable = self.attempts.get(&settlement.job).is_some_and(|own| own.receipt == Some(id));
+        ensure(is_liar || is_durable, "durable_before_told", || format!("receipt {id} is on no disk"))?;
         let amount = match &settlement.verdict {
             Ok(amount) => *amount,
             Err(_) if is_liar => return self.still_open(job),
@@ -213,7 +243,8 @@ impl Watcher {
         let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
         // A token has a byte at least, and a request a frame of a few tokens around each message.
         let output_max = book.prompt.words.saturating_mul(OUTPUT_BYTES_MAX);
-        let input_max = (book.prompt.request().len() as u64).saturating_add(INPUT_FRAME_TOKENS_MAX);
+        let request = if self.is_short { book.prompt.tokens() } else { book.prompt.request().len() as u64 };
+        let input_max = request.saturating_add(INPUT_FRAME_TOKENS_MAX);
         let usage = &receipt.usage;
         ensure(
             usage.output_tokens.get() <= output_max && usage.input_tokens.get() <= input_max,
@@ -227,26 +258,24 @@ impl Watcher {
     /// A client left without a word.
     pub fn vanished(&mut self, job: usize) {
         self.vanished = self.vanished.saturating_add(1);
-        self.jobs.get_mut(&job).into_iter().for_each(|book| book.ended = true);
+        self.jobs.remove(&job);
     }
 
     /// A job ended for its person.
     pub fn ended(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) -> Check {
         self.still_open(job)?;
-        let Some(book) = self.jobs.get_mut(&job) else { return Ok(()) };
-        book.ended = true;
+        let Some(book) = self.jobs.remove(&job) else { return Ok(()) };
         let took = now.since(book.came_at) / 1_000_000;
         let clock_held = !self.honesty.wrong_clocks.contains(&Party::Client(job));
-        ensure(took <= DEADLINE_SECONDS.saturating_add(1) || !clock_held, "every_job_ends", || {
+        ensure(took <= self.deadline_seconds.saturating_add(1) || !clock_held, "every_job_ends", || {
             format!("job {job} ended after {took} s")
         })?;
         match ending {
             Ok(answer) => {
                 self.done = self.done.saturating_add(1);
-                let whole = book.prompt.answer();
-                let is_whole = answer.text == whole && book.shown == whole;
+                let is_whole = book.is_true && book.shown.is_whole();
                 ensure(is_whole || !book.is_honest, "whole_answers", || {
-                    format!("job {job}: {} of {} bytes were handed on", book.shown.len(), whole.len())
+                    format!("job {job}: {} bytes are not the whole answer", answer.text.len())
                 })?;
                 let verdict = &answer.settlement.verdict;
                 let within = verdict.as_ref().map_or(!book.is_honest, |sum| *sum <= answer.ticket.ceiling);
@@ -273,14 +302,13 @@ impl Watcher {
 
     /// A router says that a node cheated.
     pub fn accused(&self, node: &PublicKey, code: &str) -> Check {
-        ensure(self.honesty.liars.contains(node), "honest_is_not_accused", || {
-            format!("the router has evidence: {code}")
-        })
+        let is_fair = self.honesty.router_lies || self.honesty.liars.contains(node);
+        ensure(is_fair, "honest_is_not_accused", || format!("the router has evidence: {code}"))
     }
 
     /// The router's sums for a node in an epoch.
-    pub fn summed(&mut self, summary: &UsageSummary) {
-        self.summaries.insert((summary.node, summary.epoch.0), Sums::of_summary(summary));
+    pub fn summed(&mut self, router: usize, summary: &UsageSummary) {
+        self.summaries.insert((router, summary.node, summary.epoch.0), Sums::of_summary(summary));
     }
 
     /// Requests that came are done, refused or open.
@@ -294,11 +322,11 @@ impl Watcher {
 
     /// The last look: the router's books are the nodes' books.
     pub fn at_the_end(&self) -> Check {
-        let open = self.jobs.iter().find(|(_, book)| !book.ended).map(|(job, _)| *job);
-        ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(0)))?;
+        let open = self.jobs.keys().next();
+        ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(&0)))?;
         let mut router: BTreeMap<PublicKey, Sums> = BTreeMap::new();
-        let of_honest = |(node, _): &(PublicKey, u64)| !self.honesty.liars.contains(node);
-        for ((node, _), sums) in self.summaries.iter().filter(|(key, _)| of_honest(key)) {
+        let of_honest = |(_, node, _): &(usize, PublicKey, u64)| !self.honesty.liars.contains(node);
+        for ((_, node, _), sums) in self.summaries.iter().filter(|(key, _)| of_honest(key)) {
             let sum = router.entry(*node).or_default();
             *sum = sum.plus(sums);
         }
@@ -306,19 +334,30 @@ impl Watcher {
         if !self.honesty.may_lose {
             return ensure(router == self.nodes, "sums_agree", text);
         }
-        let is_within = |(node, sums): (&PublicKey, &Sums)| sums.is_within(&self.sums_of(node));
+        let is_within = |(node, sums): (&PublicKey, &Sums)| sums.is_within(&self.sums_of(&[*node]));
         ensure(router.iter().all(is_within), "sums_agree", text)
     }
 
-    /// What an honest node wrote to its disk, in sums.
+    /// What an honest node wrote to its disk under these keys, in sums.
     #[must_use]
-    pub fn sums_of(&self, node: &PublicKey) -> Sums {
-        self.nodes.get(node).copied().unwrap_or_default()
+    pub fn sums_of(&self, keys: &[PublicKey]) -> Sums {
+        let sums = keys.iter().filter_map(|key| self.nodes.get(key));
+        sums.fold(Sums::default(), |sum, of_key| sum.plus(of_key))
+    }
+
+    /// Longer ago than any job or receipt is under way.
+    fn forget_attempts(&mut self, now: UnixMicros) {
+        while self.attempts_at.front().is_some_and(|(at, _)| now.millis_since(*at) > ATTEMPT_MS) {
+            let Some((_, id)) = self.attempts_at.pop_front() else { break };
+            if let Some(Attempt { run: Some((node, life)), dispatch, .. }) = self.attempts.remove(&id) {
+                self.ticket_runs.remove(&(node, life, dispatch));
+            }
+        }
     }
 
     /// Nothing happens to a job that has ended. Of a liar's job nothing is asked.
     fn still_open(&self, job: usize) -> Check {
-        let is_open = self.jobs.get(&job).is_some_and(|book| !book.ended);
+        let is_open = self.jobs.contains_key(&job);
         ensure(is_open || self.honesty.clients.contains(&job), "causality", || {
             format!("something happened to job {job} after its end")
         })
@@ -327,5 +366,7 @@ impl Watcher {
 
 /// Bytes of the longest word of an answer.
 const OUTPUT_BYTES_MAX: u64 = 40;
+/// Twice what a node works on a job.
+const ATTEMPT_MS: u64 = 1_800_000;
 /// What a chat template adds to a request.
 const INPUT_FRAME_TOKENS_MAX: u64 = 256;

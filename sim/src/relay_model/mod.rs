@@ -21,7 +21,9 @@ use self::cuts::{Cuts, Way};
 pub use self::inspection::Leak;
 use self::one_relay::OneRelay;
 use crate::chance::Chance;
+use crate::conduct::RelayConduct;
 use crate::faults::{Fault, FaultKind, Fired, Whom};
+use crate::wire::Payload;
 use crate::world::Party;
 
 /// Counts of what happened to events.
@@ -37,13 +39,13 @@ pub struct Carried {
     pub unheard: u64,
 }
 
-/// An event on its way to the relays.
+/// Something on its way to the relays.
 #[derive(Clone, Debug)]
 pub struct Parcel {
     /// Sender.
     pub from: Party,
-    /// The event.
-    pub event: VerifiedEvent,
+    /// What it is.
+    pub payload: Payload,
     /// How often its sender's outbox has tried before.
     pub tries: u32,
 }
@@ -71,8 +73,11 @@ pub struct Injected {
 }
 
 /// All relays.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RelayModel {
+    conduct: Option<Box<dyn RelayConduct>>,
+    routers: usize,
+    ping_age_ms: u64,
     relays: Vec<OneRelay>,
     cuts: Cuts,
     way_micros: u64,
@@ -86,6 +91,9 @@ impl RelayModel {
     #[must_use]
     pub fn new(relays: usize, way_ms: u64, jitter_ms: u64) -> Self {
         Self {
+            conduct: None,
+            routers: 1,
+            ping_age_ms: 0,
             relays: vec![OneRelay::default(); relays.max(1)],
             cuts: Cuts::default(),
             way_micros: way_ms.saturating_mul(1_000),
@@ -93,6 +101,18 @@ impl RelayModel {
             listeners: BTreeMap::new(),
             carried: Carried::default(),
         }
+    }
+
+    /// So many routers read what is public, and load pings arrive this much later than everything else.
+    #[must_use]
+    pub const fn for_routers(mut self, routers: usize, ping_age_ms: u64) -> Self {
+        (self.routers, self.ping_age_ms) = (routers, ping_age_ms);
+        self
+    }
+
+    /// From now on relays behave like this.
+    pub fn behave(&mut self, conduct: Box<dyn RelayConduct>) {
+        self.conduct = Some(conduct);
     }
 
     /// A fault of relays or of the ways to them begins.
@@ -148,60 +168,99 @@ impl RelayModel {
         self.listeners.len()
     }
 
-    /// Takes an event.
+    /// Takes something.
     pub fn carry(&mut self, now: UnixMicros, parcel: &Parcel, chance: &mut Chance) -> Result<Carriage, Leak> {
-        let event = &parcel.event;
-        inspection::inspect(event)?;
-        self.carried.published = self.carried.published.saturating_add(u64::from(parcel.tries == 0));
-        let Some(reader) = self.reader(event) else {
+        let Parcel { from, payload, tries } = parcel;
+        if let Payload::Event(event) = payload {
+            inspection::inspect(event)?;
+        }
+        self.carried.published = self.carried.published.saturating_add(u64::from(*tries == 0));
+        let kind = payload.kind();
+        let Some((reader, readers)) = self.readers(kind, payload) else {
             self.carried.unheard = self.carried.unheard.saturating_add(1);
             return Ok(Carriage::default());
         };
-        let is_stored = STORED.contains(&event.kind());
-        let (mut carriage, mut is_taken, mut first, mut kept) = (Carriage::default(), false, None, None);
-        let (way, jitter) = (self.way_micros, self.jitter_micros);
+        if self.conduct.as_mut().is_some_and(|conduct| !conduct.carries(now, payload)) {
+            self.carried.dropped = self.carried.dropped.saturating_add(1);
+            return Ok(Carriage::default());
+        }
+        let is_stored = STORED.contains(&kind);
+        let (mut carriage, mut is_taken, mut carrying) = (Carriage::default(), false, Vec::new());
         for (index, relay) in self.relays.iter_mut().enumerate() {
-            let trip = way.saturating_add(chance.exponential(jitter));
-            if self.cuts.is_cut(parcel.from, index, Way::Out) || relay.faults.strikes(FaultKind::RelayDrop) {
+            let trip = self.way_micros.saturating_add(chance.exponential(self.jitter_micros));
+            if self.cuts.is_cut(*from, index, Way::Out) || relay.faults.strikes(FaultKind::RelayDrop) {
                 self.carried.dropped = self.carried.dropped.saturating_add(1);
                 continue;
             }
             is_taken = true;
-            if relay.hides(parcel.from) || relay.faults.strikes(FaultKind::RelayLyingOk) {
+            if !relay.hides(*from) && !relay.faults.strikes(FaultKind::RelayLyingOk) {
+                carrying.push((index, trip));
+            }
+        }
+        let sent = if kind == LOAD_PING { now.plus_millis(self.ping_age_ms) } else { now };
+        self.hand_on(sent, reader, payload, &carrying, &mut carriage);
+        for number in 1..readers {
+            for (_, trip) in &mut carrying {
+                *trip = self.way_micros.saturating_add(chance.exponential(self.jitter_micros));
+            }
+            self.hand_on(sent, Party::Router(number), payload, &carrying, &mut carriage);
+        }
+        carriage.again = (is_stored && !is_taken).then(|| now.plus_millis(outbox_wait_ms(*tries)));
+        Ok(carriage)
+    }
+
+    /// What the relays that carry it do for one reader.
+    fn hand_on(
+        &mut self,
+        sent: UnixMicros,
+        reader: Party,
+        payload: &Payload,
+        carrying: &[(usize, u64)],
+        carriage: &mut Carriage,
+    ) {
+        let (mut first, mut kept, place) = (None, None, carriage.deliveries.len());
+        for (index, trip) in carrying {
+            let Some(relay) = self.relays.get_mut(*index) else { continue };
+            if self.cuts.is_cut(reader, *index, Way::In) {
+                kept = Some(*index);
                 continue;
             }
-            if self.cuts.is_cut(reader, index, Way::In) {
-                kept = Some(index);
-                continue;
-            }
-            let at = now.plus(trip.saturating_add(relay.held_micros()));
+            let at = sent.plus(trip.saturating_add(relay.held_micros()));
             first = Some(first.map_or(at, |other: UnixMicros| other.min(at)));
             let copies = relay.copies(at);
             self.carried.duplicated = self.carried.duplicated.saturating_add(copies.len() as u64);
             carriage.deliveries.extend(copies.into_iter().map(|at| (at, reader)));
-            carriage.injected.extend(relay.inject(at, reader, event));
+            if let Payload::Event(event) = payload {
+                carriage.injected.extend(relay.inject(at, reader, event));
+            }
         }
-        match (first, kept.and_then(|index| self.relays.get_mut(index))) {
-            (Some(at), _) => carriage.deliveries.insert(0, (at, reader)),
-            (None, Some(relay)) if is_stored => relay.keep(reader, event.clone()),
+        match (first, kept.and_then(|index| self.relays.get_mut(index)), payload) {
+            (Some(at), ..) => carriage.deliveries.insert(place, (at, reader)),
+            (None, Some(relay), Payload::Event(event)) if STORED.contains(&event.kind()) => {
+                relay.keep(reader, event.clone());
+            }
             _ => {}
         }
-        carriage.again = (is_stored && !is_taken).then(|| now.plus_millis(outbox_wait_ms(parcel.tries)));
-        Ok(carriage)
     }
 
     /// True when the party has asked for this event.
     #[must_use]
     pub fn is_asked_for(&self, event: &VerifiedEvent, party: Party) -> bool {
-        self.reader(event) == Some(party)
+        let readers = self.readers(event.kind(), &Payload::Event(event.clone()));
+        readers.is_some_and(|(first, readers)| {
+            first == party || matches!(party, Party::Router(number) if number < readers && readers > 1)
+        })
     }
 
-    fn reader(&self, event: &VerifiedEvent) -> Option<Party> {
-        match event.kind() {
-            NODE_DESCRIPTOR | MODEL_OFFER | LOAD_PING | RECEIPT | RECEIPT_ACK => Some(Party::Router),
+    /// Who hears it: one party, or all routers, of which the first is given and the number of all.
+    fn readers(&self, kind: u16, payload: &Payload) -> Option<(Party, usize)> {
+        match kind {
+            NODE_DESCRIPTOR | MODEL_OFFER | LOAD_PING | RECEIPT | RECEIPT_ACK => {
+                Some((Party::Router(0), self.routers))
+            }
             QUOTE_REQUEST | QUOTE | EPHEMERAL_GIFT_WRAP | SESSION_FRAME => {
-                let key = PublicKey::from_hex(event.tag("p")?).ok()?;
-                self.listeners.get(&key).copied()
+                let key = payload.addressee()?;
+                self.listeners.get(&key).map(|party| (*party, 1))
             }
             _ => None,
         }

@@ -13,7 +13,7 @@ fn event(kind: u16, content: &str, to: &SigningKey) -> VerifiedEvent {
 }
 
 fn parcel(event: VerifiedEvent) -> Parcel {
-    Parcel { from: Party::Node(0), event, tries: 0 }
+    Parcel { from: Party::Node(0), payload: Payload::Event(event), tries: 0 }
 }
 
 fn fault(kind: FaultKind, whom: Whom, size: u64) -> Fault {
@@ -65,11 +65,12 @@ fn one_relay_of_three_is_enough_and_who_was_cut_off_catches_up() {
         relay.begin(fault(FaultKind::RelayDown, Whom::Relay(index), 1), Chance::new(1, Stream::Faults));
     }
     assert_eq!(relay.carry(UnixMicros(0), &receipt, &mut chance).unwrap().deliveries.len(), 1);
-    let deaf = fault(FaultKind::PartyDeaf, Whom::Party(Party::Router), 1);
+    let deaf = fault(FaultKind::PartyDeaf, Whom::Party(Party::Router(0)), 1);
     relay.begin(deaf, Chance::new(1, Stream::Faults));
     let carriage = relay.carry(UnixMicros(0), &receipt, &mut chance).unwrap();
     assert!(carriage.deliveries.is_empty() && carriage.again.is_none(), "the relay has it");
-    assert_eq!(relay.end(&deaf), [(Party::Router, receipt.event)]);
+    let Payload::Event(event) = receipt.payload else { panic!("not an event") };
+    assert_eq!(relay.end(&deaf), [(Party::Router(0), event)]);
 }
 
 #[test]

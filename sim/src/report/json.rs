@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::run_log::{JobEnd, RunLog};
+use crate::run_log::{JobLog, RunLog};
 use crate::scenario::START;
 use crate::statistics::fairness;
+use crate::wire::Wire;
 
 /// Version of the structure below.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +22,8 @@ pub struct Report {
     pub seed: u64,
     /// Name of the workload.
     pub workload: String,
+    /// `sealed` or `typed`.
+    pub wire: &'static str,
     /// True when faults were drawn.
     pub has_faults: bool,
     /// Length of the run in virtual time, in milliseconds.
@@ -83,10 +86,14 @@ pub struct Latency {
 /// Money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Charged in all. Offers are free until payment is there, so this is 0 today.
+    /// Paid by clients in all.
     pub charged_msat: u64,
-    /// Charged for each job that ended well.
+    /// Paid for each job that ended well.
     pub cost_msat_per_request: u64,
+    /// What routers had of it.
+    pub fees_msat: u64,
+    /// What clients accepted and did not pay.
+    pub unpaid_msat: u64,
     /// What nodes' list prices make of the metered usage, all receipts together.
     pub list_msat: u64,
     /// The same for each job that ended well.
@@ -112,6 +119,10 @@ pub struct NodeReport {
     pub output_tokens: u64,
     /// What its list price makes of that.
     pub list_msat: u64,
+    /// What it was paid.
+    pub earned_msat: u64,
+    /// What its busy slots cost it.
+    pub cost_msat: u64,
 }
 
 /// Relays and faults.
@@ -135,10 +146,10 @@ impl Report {
     /// Sums a run up.
     #[must_use]
     pub fn new(log: &RunLog) -> Self {
-        let ends: Vec<&JobEnd> = log.jobs.iter().filter_map(|job| job.end.as_ref()).collect();
-        let done: Vec<&JobEnd> = ends.iter().filter(|end| end.refusal.is_none()).copied().collect();
+        let done: Vec<&JobLog> = log.jobs.iter().filter(|job| job.is_done()).collect();
         let (total, good) = (log.jobs.len() as u64, done.len() as u64);
-        let charged_msat = ends.iter().map(|end| end.msat).fold(0, u64::saturating_add);
+        let charged_msat = log.jobs.iter().map(|job| job.paid_msat).fold(0, u64::saturating_add);
+        let fees_msat = log.accounts.routers.iter().copied().fold(0, u64::saturating_add);
         let list_msat = log.nodes.iter().map(|node| node.list_msat).fold(0, u64::saturating_add);
         let each = |sum: u64| sum.checked_div(good).unwrap_or(0);
         let nodes = node_reports(log);
@@ -147,6 +158,7 @@ impl Report {
             schema_version: SCHEMA_VERSION,
             seed: log.scenario.seed,
             workload: log.scenario.workload.to_owned(),
+            wire: if log.scenario.wire == Wire::Sealed { "sealed" } else { "typed" },
             has_faults: !log.scenario.faults.is_none(),
             virtual_ms: log.finished_at.millis_since(START),
             events: log.events,
@@ -159,13 +171,15 @@ impl Report {
                 opened: log.attempts,
             },
             latency_ms: Latency {
-                quote: percentiles(done.iter().map(|end| end.quote_ms)),
-                ttft: percentiles(done.iter().map(|end| end.ttft_ms)),
-                total: percentiles(done.iter().map(|end| end.total_ms)),
+                quote: percentiles(done.iter().map(|job| u64::from(job.quote_ms))),
+                ttft: percentiles(done.iter().map(|job| u64::from(job.ttft_ms))),
+                total: percentiles(done.iter().map(|job| u64::from(job.total_ms))),
             },
             cost: Cost {
                 charged_msat,
                 cost_msat_per_request: each(charged_msat),
+                fees_msat,
+                unpaid_msat: log.accounts.unpaid,
                 list_msat,
                 list_msat_per_request: each(list_msat),
             },
@@ -190,8 +204,7 @@ impl Report {
 
 fn node_reports(log: &RunLog) -> Vec<NodeReport> {
     let first = log.jobs.first().map_or(START, |job| job.at);
-    let end_of = |job: &crate::run_log::JobLog| job.end.as_ref().map(|end| job.at.plus_millis(end.total_ms));
-    let last = log.jobs.iter().filter_map(end_of).max().unwrap_or(first);
+    let last = log.jobs.iter().filter_map(JobLog::ended_at).max().unwrap_or(first);
     let span = last.since(first) as f64;
     let report = |node: &crate::run_log::NodeLog| NodeReport {
         key: node.key.clone(),
@@ -202,6 +215,8 @@ fn node_reports(log: &RunLog) -> Vec<NodeReport> {
         input_tokens: node.sums.input_tokens,
         output_tokens: node.sums.output_tokens,
         list_msat: node.list_msat,
+        earned_msat: node.earned_msat,
+        cost_msat: node.cost_msat,
     };
     log.nodes.iter().map(report).collect()
 }

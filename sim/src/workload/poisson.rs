@@ -39,7 +39,7 @@ impl Poisson {
 }
 
 /// Most people leave the default.
-pub(super) fn draw_mode(chance: &mut Chance) -> Mode {
+pub(crate) fn draw_mode(chance: &mut Chance) -> Mode {
     match chance.between(0, 9) {
         0 => Mode::Cheapest,
         1 | 2 => Mode::Fastest,

@@ -57,10 +57,89 @@ impl Prompt {
         format!("{PLAINTEXT_MARK}-{}-{number} ", self.job)
     }
 
+    /// The request on the typed wire: one byte for a token, so that long prompts cost little.
+    #[must_use]
+    pub fn short_request(&self) -> String {
+        let content = "x".repeat(usize::try_from(self.tokens().max(1)).unwrap_or(0));
+        let words = self.words;
+        format!(r#"{{"messages":[{{"role":"user","content":"{content}"}}],"max_tokens":{words}}}"#)
+    }
+
+    /// Words of the answer on the typed wire, from one up to another: four bytes each, nothing to escape.
+    #[must_use]
+    pub fn short_words(&self, from: u64, below: u64) -> String {
+        let words = usize::try_from(below.saturating_sub(from)).unwrap_or(0);
+        let mut text = String::with_capacity(words.saturating_mul(4));
+        for number in from..below {
+            text.extend(self.short_word(number));
+        }
+        text
+    }
+
+    fn short_word(&self, number: u64) -> [char; 4] {
+        let code = number.wrapping_add((self.job as u64).wrapping_mul(31)) % 1_000;
+        let digit = |value: u64| char::from_digit((value % 10) as u32, 10).unwrap_or('0');
+        [digit(code / 100), digit(code / 10), digit(code), ' ']
+    }
+
     /// The whole answer.
     #[must_use]
     pub fn answer(&self) -> String {
         (0..self.words).map(|number| self.word(number)).collect()
+    }
+}
+
+/// Reads an answer along with the one that it should be.
+#[derive(Clone, Debug)]
+pub struct AnswerReader {
+    prompt: Prompt,
+    is_short: bool,
+    word: u64,
+    /// What is left of the word that was begun.
+    rest: String,
+}
+
+impl AnswerReader {
+    /// Before the first word. `is_short` on the typed wire.
+    #[must_use]
+    pub const fn new(prompt: Prompt, is_short: bool) -> Self {
+        Self { prompt, is_short, word: 0, rest: String::new() }
+    }
+
+    /// Back to the first word.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.prompt, self.is_short);
+    }
+
+    /// True when the answer goes on like this.
+    pub fn goes_on(&mut self, text: &str) -> bool {
+        let mut left = text;
+        while !left.is_empty() {
+            if self.rest.is_empty() {
+                if self.word >= self.prompt.words {
+                    return false;
+                }
+                self.rest = if self.is_short {
+                    self.prompt.short_words(self.word, self.word.saturating_add(1))
+                } else {
+                    self.prompt.word(self.word)
+                };
+                self.word = self.word.saturating_add(1);
+            }
+            let common = self.rest.len().min(left.len());
+            if self.rest.get(..common).is_none_or(|wanted| left.get(..common) != Some(wanted)) {
+                return false;
+            }
+            self.rest.drain(..common);
+            left = left.get(common..).unwrap_or_default();
+        }
+        true
+    }
+
+    /// True when nothing is missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.rest.is_empty() && self.word == self.prompt.words
     }
 }
 
@@ -74,5 +153,20 @@ mod tests {
         assert_eq!(Prompt::read(&prompt.request()), Some(prompt));
         assert_eq!(Prompt::read("{}"), None);
         assert_eq!(prompt.answer().matches(PLAINTEXT_MARK).count(), 34);
+    }
+
+    #[test]
+    fn an_answer_is_read_along_however_it_is_cut() {
+        let prompt = Prompt { job: 12, words: 34, bytes: 500 };
+        for (answer, is_short) in [(prompt.answer(), false), (prompt.short_words(0, 34), true)] {
+            for size in [1, 3, 7, 1_000] {
+                let mut reader = AnswerReader::new(prompt, is_short);
+                let pieces = answer.as_bytes().chunks(size);
+                assert!(pieces.into_iter().all(|piece| reader.goes_on(core::str::from_utf8(piece).unwrap())));
+                assert!(reader.is_whole() && !reader.goes_on("more"));
+            }
+            let mut reader = AnswerReader::new(prompt, is_short);
+            assert!(!reader.goes_on("else") && !reader.is_whole());
+        }
     }
 }

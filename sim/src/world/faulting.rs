@@ -4,14 +4,18 @@ use fedai_protocol::UnixMicros;
 use fedai_protocol::VerifiedEvent;
 use fedai_protocol::event_kinds::STORED;
 
-use super::{Happening, NODE_PATIENCE_SECONDS, Party, World};
+use super::happenings::Happening;
+use super::parties::Parties;
+use super::{NODE_PATIENCE_SECONDS, Party, World};
 use crate::chance::Chance;
 use crate::faults::kind::Befalls;
-use crate::faults::{Fault, FaultKind, Fired, Whom};
+use crate::faults::{Active, Fault, FaultKind, Fired, Whom};
 use crate::invariants::{Violation, Watcher, second_arrival};
 use crate::node_actor::NodeActor;
+use crate::router_actor::RouterActor;
 use crate::scenario::{NodeSpec, Scenario};
 use crate::turn::Effect;
+use crate::wire::Payload;
 
 /// The fresh nodes of all sybil faults, after the nodes of the scenario.
 pub(super) fn sybils(scenario: &Scenario) -> impl Iterator<Item = &NodeSpec> {
@@ -30,7 +34,7 @@ pub(super) fn watcher(scenario: &Scenario, nodes: &[NodeActor]) -> Watcher {
     let lies =
         |index: usize| index >= scenario.nodes.len() || dishonest.contains(&Whom::Party(Party::Node(index)));
     let liars = nodes.iter().filter(|node| lies(node.index())).map(NodeActor::identity).collect();
-    Watcher::new(&scenario.faults, liars)
+    Watcher::new(scenario, liars)
 }
 
 impl World {
@@ -94,7 +98,9 @@ impl World {
             _ => {
                 for (party, event) in self.relay.end(fault) {
                     let at = self.agenda.now().plus_millis(CATCH_UP_MS);
-                    self.owe(at, Happening::Delivery(party, event.clone()), &event);
+                    let payload = Payload::Event(event);
+                    self.owe(&payload);
+                    self.agenda.at(at, Happening::Delivery(party, payload));
                 }
                 Ok(())
             }
@@ -102,20 +108,16 @@ impl World {
     }
 
     /// A client came: what befalls it may have begun before.
-    pub(super) fn befall_newcomer(&mut self, now: UnixMicros, job: usize) {
+    pub(super) fn faults_of_newcomer(&self, now: UnixMicros, job: usize) -> Vec<(Fault, Chance)> {
         let whom = Whom::Party(Party::Client(job));
         let in_force = |fault: &&Fault| fault.whom == whom && fault.at <= now && now < fault.until;
-        let faults: Vec<Fault> = self.scenario.faults.faults.iter().filter(in_force).copied().collect();
-        for fault in faults.into_iter().filter(|fault| !is_cut(fault.kind)) {
-            self.befall(&fault, Chance::of_fault(self.scenario.seed, fault.id));
-        }
+        let faults = self.scenario.faults.faults.iter().filter(in_force).filter(|fault| !is_cut(fault.kind));
+        faults.map(|fault| (*fault, Chance::of_fault(self.scenario.seed, fault.id))).collect()
     }
 
     fn befall(&mut self, fault: &Fault, chance: Chance) {
         let faults = match fault.whom {
-            Whom::Party(Party::Router) => Some(&mut self.router.faults),
-            Whom::Party(Party::Node(index)) => self.nodes.get_mut(index).map(|node| &mut node.faults),
-            Whom::Party(Party::Client(job)) => self.clients.get_mut(&job).map(|client| &mut client.faults),
+            Whom::Party(party) => self.faults_of(party),
             Whom::Network | Whom::Relay(_) => None,
         };
         if let Some(faults) = faults {
@@ -124,10 +126,17 @@ impl World {
     }
 
     fn relieve(&mut self, fault: &Fault, party: Party) {
+        if let Some(faults) = self.faults_of(party) {
+            faults.end(fault);
+        }
+    }
+
+    fn faults_of(&mut self, party: Party) -> Option<&mut Active> {
+        let Parties { routers, nodes, clients, .. } = &mut self.parties;
         match party {
-            Party::Router => self.router.faults.end(fault),
-            Party::Node(index) => self.node(index, |node| node.faults.end(fault)),
-            Party::Client(job) => self.client(job, |client| client.faults.end(fault)),
+            Party::Router(index) => routers.get_mut(index).map(|router| &mut router.faults),
+            Party::Node(index) => nodes.get_mut(index).map(|node| &mut node.faults),
+            Party::Client(job) => clients.get_mut(&job).map(|client| &mut client.faults),
         }
     }
 
@@ -166,9 +175,9 @@ impl World {
     fn kill(&mut self, party: Party) -> Result<(), Violation> {
         self.ticks.remove(&party);
         match party {
-            Party::Router => {
+            Party::Router(index) => {
                 self.log.router_crashes = self.log.router_crashes.saturating_add(1);
-                self.act(party, |world, turn| world.router.crash(turn.now))
+                self.with_router(index, |router, turn| router.crash(turn.now))
             }
             Party::Node(index) => {
                 self.log.crashes = self.log.crashes.saturating_add(1);
@@ -180,49 +189,54 @@ impl World {
 
     pub(super) fn restart(&mut self, party: Party) -> Result<(), Violation> {
         match party {
-            Party::Router if !self.router.is_alive() => {
-                self.act(party, |world, turn| world.router.restart(turn))
-            }
+            Party::Router(index) => self.with_router(index, |router, turn| {
+                if !router.is_alive() {
+                    router.restart(turn);
+                }
+            }),
             Party::Node(index) => self.with_node(index, |node, turn| {
                 if !node.is_alive() {
                     node.start(turn);
                 }
             }),
-            _ => Ok(()),
+            Party::Client(_) => Ok(()),
         }
     }
 
     /// True at the effect before which the scenario wants this party dead. Counts effects.
     pub(super) fn crashes_before_effect(&mut self, party: Party) -> bool {
+        if !self.scenario.terms.keeps_journals {
+            return false;
+        }
         let number = self.log.effects.entry(party).or_default();
         *number = number.saturating_add(1);
         self.scenario.crash_points.contains(&(party, *number))
     }
 
-    /// Puts something on the agenda; the world is not over before stored events have arrived.
-    pub(super) fn owe(&mut self, at: UnixMicros, happening: Happening, event: &VerifiedEvent) {
-        self.owed = self.owed.saturating_add(u64::from(STORED.contains(&event.kind())));
-        self.agenda.at(at, happening);
+    /// Notes a delivery to come: the world is not over before stored events have arrived.
+    pub(super) fn owe(&mut self, payload: &Payload) {
+        self.owed = self.owed.saturating_add(u64::from(is_stored(payload)));
     }
 
-    pub(super) fn settle_owed(&mut self, event: &VerifiedEvent) {
-        self.owed = self.owed.saturating_sub(u64::from(STORED.contains(&event.kind())));
+    pub(super) fn settle_owed(&mut self, payload: &Payload) {
+        self.owed = self.owed.saturating_sub(u64::from(is_stored(payload)));
     }
 
-    /// Hands an event to a party; the second time it must change nothing.
-    pub(super) fn deliver(&mut self, party: Party, event: &VerifiedEvent) -> Result<(), Violation> {
-        self.settle_owed(event);
-        let Some(life) = self.life_of(party) else { return self.hand_over(party, event) };
-        let key = (party, life, event.id());
-        if !self.scenario.watches_repeats() {
-            return self.hand_over(party, event);
-        }
+    /// Hands something to a party; an event changes nothing the second time.
+    pub(super) fn deliver(&mut self, party: Party, payload: Payload) -> Result<(), Violation> {
+        self.settle_owed(&payload);
+        let (Some(life), Payload::Event(event), true) =
+            (self.life_of(party), &payload, self.scenario.watches_repeats())
+        else {
+            return self.hand_over(party, payload);
+        };
+        let (key, kind) = ((party, life, event.id()), event.kind());
         let is_repeat = self.heard.contains(&key);
         let (before, news) = (self.fingerprint(party), self.log.news);
-        self.hand_over(party, event)?;
+        self.hand_over(party, payload)?;
         let (is_same, is_news) = (self.fingerprint(party) == before, self.log.news != news);
         if is_repeat {
-            return self.check(second_arrival(party, event.kind(), is_same, is_news));
+            return self.check(second_arrival(party, kind, is_same, is_news));
         }
         if !is_same || is_news {
             self.heard.insert(key);
@@ -230,22 +244,37 @@ impl World {
         Ok(())
     }
 
-    fn hand_over(&mut self, party: Party, event: &VerifiedEvent) -> Result<(), Violation> {
-        self.act(party, |world, turn| match party {
-            Party::Router => world.router.receive(event, turn),
-            Party::Node(index) => world.node(index, |node| node.receive(event, turn)),
-            Party::Client(job) => world.client(job, |client| client.receive(event, turn)),
+    fn hand_over(&mut self, party: Party, payload: Payload) -> Result<(), Violation> {
+        self.act(party, |parties, turn| match party {
+            Party::Router(index) => {
+                if let Some(router) = parties.routers.get_mut(index) {
+                    router.receive(payload, turn);
+                }
+            }
+            Party::Node(index) => {
+                if let Some(node) = parties.nodes.get_mut(index) {
+                    node.receive(payload, turn);
+                }
+            }
+            Party::Client(job) => {
+                if let Some(client) = parties.clients.get_mut(&job) {
+                    client.receive(payload, &mut parties.client_conduct, turn);
+                }
+            }
         })
     }
 
     /// Which life of a party this is; none when it is dead.
     fn life_of(&self, party: Party) -> Option<u32> {
         match party {
-            Party::Router => self.router.is_alive().then(|| self.router.lives()),
-            Party::Node(index) => {
-                self.nodes.get(index).filter(|node| node.is_alive()).map(NodeActor::incarnation)
+            Party::Router(index) => {
+                let router = self.parties.routers.get(index);
+                router.filter(|router| router.is_alive()).map(RouterActor::lives)
             }
-            Party::Client(job) => self.clients.contains_key(&job).then_some(0),
+            Party::Node(index) => {
+                self.parties.nodes.get(index).filter(|node| node.is_alive()).map(NodeActor::incarnation)
+            }
+            Party::Client(job) => self.parties.clients.contains_key(&job).then_some(0),
         }
     }
 
@@ -253,12 +282,16 @@ impl World {
     fn fingerprint(&self, party: Party) -> Vec<u8> {
         let now = self.clock_of(party);
         match party {
-            Party::Router => self.router.state_hash(now).map(Vec::from).unwrap_or_default(),
-            Party::Node(index) => {
-                self.nodes.get(index).and_then(|node| node.state(now)).map_or_else(Vec::new, |state| {
-                    format!("{:?} {} {}", state.chain, state.open, state.running + state.queued).into_bytes()
-                })
+            Party::Router(index) => {
+                let hash = self.parties.routers.get(index).and_then(|router| router.state_hash(now));
+                hash.map(Vec::from).unwrap_or_default()
             }
+            Party::Node(index) => self.parties.nodes.get(index).and_then(|node| node.state(now)).map_or_else(
+                Vec::new,
+                |state| {
+                    format!("{:?} {} {}", state.chain, state.open, state.running + state.queued).into_bytes()
+                },
+            ),
             Party::Client(_) => Vec::new(),
         }
     }
@@ -282,10 +315,14 @@ impl World {
             let gap = 1_000_000_u64.checked_div(fault.size).unwrap_or(1_000_000);
             self.agenda.at(now.plus(gap), Happening::Flood(*fault));
         }
-        if !self.clients.contains_key(&job) {
+        if !self.parties.clients.contains_key(&job) {
             return Ok(());
         }
-        self.act(party, |world, turn| world.client(job, |client| client.flood(turn)))
+        self.act(party, |parties, turn| {
+            if let Some(client) = parties.clients.get_mut(&job) {
+                client.flood(turn);
+            }
+        })
     }
 
     /// Nodes that have not answered all jobs to the end.
@@ -294,19 +331,19 @@ impl World {
             let now = self.clock_of(Party::Node(node.index()));
             node.state(now).is_none_or(|state| state.open > 0)
         };
-        self.nodes.iter().take(self.first_sybil).filter(is_busy).count()
+        self.parties.nodes.iter().take(self.first_sybil).filter(is_busy).count()
     }
 
     /// The run is long over and somebody is not done.
     pub(super) fn stuck(&self) -> Result<(), Violation> {
-        if self.clients.is_empty() && self.to_come == 0 && self.owed == 0 {
+        if self.parties.clients.is_empty() && self.to_come == 0 && self.owed == 0 {
             let detail = format!(
                 "{} nodes are still at work {NODE_PATIENCE_SECONDS} s after the last client left",
                 self.busy_nodes()
             );
             return self.check(Err(("unpaid_work_is_bounded", detail)));
         }
-        self.check(Err(("every_job_ends", format!("{} jobs are still open", self.clients.len()))))
+        self.check(Err(("every_job_ends", format!("{} jobs are still open", self.parties.clients.len()))))
     }
 
     fn fired(&mut self, kind: FaultKind) {
@@ -317,14 +354,18 @@ impl World {
     /// Collects what faults did.
     pub(super) fn count_fired(&mut self) {
         let mut all: Vec<Fired> = self.relay.take_fired();
-        all.push(self.router.faults.take_fired());
-        all.extend(self.nodes.iter_mut().map(|node| node.faults.take_fired()));
+        all.extend(self.parties.routers.iter_mut().map(|router| router.faults.take_fired()));
+        all.extend(self.parties.nodes.iter_mut().map(|node| node.faults.take_fired()));
         all.extend(core::mem::take(&mut self.log.fired_by_clients));
         for (kind, count) in all.into_iter().flatten() {
             let sum = self.log.fired.entry(kind).or_default();
             *sum = sum.saturating_add(count);
         }
     }
+}
+
+fn is_stored(payload: &Payload) -> bool {
+    STORED.contains(&payload.kind())
 }
 
 /// Cuts are between a party and relays: relays know of them.
