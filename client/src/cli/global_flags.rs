@@ -19,6 +19,8 @@ use crate::shell::config::{self, ConfigError, ConfigFile, RouterWish};
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest wait for a first relay.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Shortest: a deadline that is over before a relay can answer is a job out of time, not a missing relay.
+const CONNECT_WAIT_MIN: Duration = Duration::from_secs(2);
 
 /// Flags that every command takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -175,7 +177,7 @@ fn value<T>(
 impl Settings {
     /// Connects to the relays, or says with exit code 4 that there are none.
     pub async fn connect(&self) -> Result<Buyer, CliFailure> {
-        let patience = self.timeout.min(CONNECT_WAIT);
+        let patience = self.timeout.clamp(CONNECT_WAIT_MIN, CONNECT_WAIT);
         Buyer::connect(self.relays.clone(), &self.data, patience).await.map_err(|error| {
             let failure = CliFailure::new(ExitStatus::NoRelay, "no_relay", error.to_string());
             if self.relays_from.starts_with("default") {

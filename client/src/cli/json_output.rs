@@ -412,3 +412,18 @@ pub struct ServeOutput {
     /// True when requests need a key.
     pub needs_key: bool,
 }
+
+/// `fedai launch`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LaunchOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// Where the program looks for its settings; none when it takes environment variables.
+    pub path: Option<String>,
+    /// The settings.
+    pub settings: String,
+    /// Models named in them.
+    pub models: Vec<String>,
+    /// True when the file was written.
+    pub written: bool,
+}

@@ -12,6 +12,7 @@ pub mod global_flags;
 pub mod job_flags;
 pub mod json_output;
 pub mod key;
+pub mod launch;
 pub mod models;
 pub mod nodes;
 pub mod quote;
@@ -52,6 +53,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Serve the network to any program that speaks OpenAI's API
     Serve(serve::ServeArgs),
+    /// Print or write the settings of a program for the local endpoint
+    Launch(launch::LaunchArgs),
     /// Continue a text
     Complete(complete::CompleteArgs),
     /// List the models that are offered
@@ -125,6 +128,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
         Command::Up(arguments) => up::run(global, arguments).await,
         Command::Chat(arguments) => chat::run(&global.settings()?, arguments).await,
         Command::Serve(arguments) => serve::run(&global.settings()?, arguments).await,
+        Command::Launch(arguments) => launch::run(&global.settings()?, arguments).await,
         Command::Complete(arguments) => complete::run(&global.settings()?, arguments).await,
         Command::Models(arguments) => models::run(&global.settings()?, &arguments).await,
         Command::Nodes => nodes::run(&global.settings()?).await,

@@ -22,6 +22,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("doctor", schema_for!(out::DoctorOutput)),
         ("error", schema_for!(ErrorOutput)),
         ("key", schema_for!(out::KeyOutput)),
+        ("launch", schema_for!(out::LaunchOutput)),
         ("models", schema_for!(out::ModelsOutput)),
         ("nodes", schema_for!(out::NodesOutput)),
         ("quote", schema_for!(out::QuoteOutput)),
