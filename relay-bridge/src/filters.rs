@@ -22,6 +22,12 @@ pub fn of_author(kind: u16, author: PublicKey) -> Filter {
     of_kinds(&[kind]).author(author)
 }
 
+/// Events of one kind by one of these authors.
+#[must_use]
+pub fn of_authors(kind: u16, authors: impl IntoIterator<Item = PublicKey>) -> Filter {
+    of_kinds(&[kind]).authors(authors)
+}
+
 /// The same filter with one more tag condition. A letter that is no tag name leaves the filter as it is.
 #[must_use]
 pub fn with_tag<S: Into<String>>(

@@ -15,9 +15,10 @@ use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::receipt_ack::AckVerdict;
 use fedai_protocol::sealed_session::Conversation;
+use fedai_protocol::trust_assertion::{EvidenceWeights, TrustDimensions, TrustEvidence};
 use fedai_protocol::{
     Dispatch, EventId, PublicKey, QuoteReply, QuoteRequest, RefusalCode, RouterProfile, SigningKey,
-    UnixSeconds, UsageSummary, VerifiedEvent,
+    TrustAssertion, UnixSeconds, UsageSummary, VerifiedEvent, ticket_proof,
 };
 use fedai_relay_bridge::{
     MemoryRelay, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, filters, wall_clock,
@@ -27,7 +28,7 @@ use fedai_router_agent::shell::decision_log;
 use fedai_router_agent::{RouterConfig, RouterReady, RunError, run_with};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use world::{Node, ack, key, receipt, request, sign};
+use world::{Node, ack_with, key, receipt, request, sign};
 
 const RELAY: &str = "ws://relay.test";
 const WAIT: Duration = Duration::from_secs(20);
@@ -41,6 +42,7 @@ struct Running {
 async fn start(data: &Path, relay: &MemoryRelay) -> Running {
     let mut config = RouterConfig::new(data.to_owned(), RelayList::single(RELAY).unwrap());
     config.settings.summary_seconds = 1;
+    config.settings.follow = [(key(60).public_key(), 1.0)].into();
     config.metrics_file = Some(data.join("metrics.txt"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
@@ -173,7 +175,8 @@ async fn a_sealed_request_gets_a_sealed_quote_and_its_receipt_is_counted() {
     let receipt = receipt(&node, &ticket, client.public_key(), 0, EventId::all_zeros(), now);
     let receipt = sign(&receipt, &node.key, now);
     pool.publish_stored(receipt.clone()).await;
-    pool.publish_stored(ack(&receipt, &client, AckVerdict::Accepted, now)).await;
+    let proof = ticket_proof::seal(&ticket_key, &client, &profile.session, &receipt.id(), &mut SystemEntropy);
+    pool.publish_stored(ack_with(&receipt, &client, AckVerdict::Accepted, now, proof.ok())).await;
     let summary = acknowledged(&pool, &router.ready).await;
     assert_eq!((summary.node, summary.models[0].count), (node.id(), 1));
 
@@ -217,9 +220,23 @@ async fn restarted(
     })
     .await;
     let now = wall_clock::now_seconds();
+    let rank = || read_status().map_or(0, |s| s.router.nodes[0].rank);
+    let all = EvidenceWeights { good_milli: 50_000, bad_milli: 0 };
+    let praise = TrustAssertion {
+        node: node.id(),
+        rank: 90,
+        dimensions: TrustDimensions::default(),
+        evidence: Some(TrustEvidence { delivery: all, metering: all, price: all, identity: all }),
+        receipts: 50,
+    };
+    assert!(rank() < 10);
+    pool.publish_stored(sign(&praise, &key(61), now)).await;
+    pool.publish_stored(sign(&praise, &key(60), now)).await;
+    until("the word of a followed reporter counts", || rank() > 40).await;
     let second = receipt(node, ticket, key(32).public_key(), 1, first.id(), now);
     pool.publish_stored(sign(&second, &node.key, now)).await;
     until("the breach is seen", || read_status().is_ok_and(|s| s.router.nodes[0].breaches == 1)).await;
+    until("one proof caps the rank, whatever others say", || rank() <= 25).await;
     again.stop().await;
 }
 

@@ -67,7 +67,7 @@ fn an_invented_ticket_is_evidence_against_known_nodes_only_and_kept_up_to_a_numb
     for n in 0..100 {
         assert!(!world.step(invented(&stranger, n)).iter().any(is_costly));
     }
-    assert_eq!(world.core.trust_of(&stranger.id()), Default::default());
+    assert_eq!(world.core.trust_of(world.now, &stranger.id()), Default::default());
     for input in stranger.inputs() {
         world.step(input);
     }

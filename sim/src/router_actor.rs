@@ -309,9 +309,11 @@ impl RouterActor {
 
 fn restored(at: UnixMicros, kind: JournalKind, event: &VerifiedEvent) -> Option<Restored> {
     let record = match kind {
-        JournalKind::Dispatch => RestoredRecord::Dispatch(Dispatch::parse(event).ok()?),
+        JournalKind::Dispatch { luck_permille } => {
+            RestoredRecord::Dispatch { dispatch: Dispatch::parse(event).ok()?, luck_permille }
+        }
         JournalKind::Receipt => RestoredRecord::Receipt(Receipt::parse(event).ok()?),
-        JournalKind::Ack | JournalKind::ProvenAck => {
+        JournalKind::Ack | JournalKind::ProvenAck(_) => {
             let ack = ReceiptAck::parse(event).ok()?;
             RestoredRecord::Acknowledged(AckHeard::journaled(ack, kind).ok()?)
         }
@@ -347,6 +349,7 @@ fn router_terms(
         policy: Policy::default(),
         epoch_seconds: 3_600,
         summary_seconds: terms.summary_seconds,
+        follow: std::collections::BTreeMap::new(),
         seed,
     }
 }

@@ -18,7 +18,7 @@ use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::{
     Accept, Ack, Chunk, Direction, Failure, Final, FrameBody, accept_digest,
 };
-use fedai_protocol::trust_assertion::TrustDimensions;
+use fedai_protocol::trust_assertion::{EvidenceWeights, TrustDimensions, TrustEvidence};
 use fedai_protocol::usage_summary::{ModelTotals, receipts_root};
 use fedai_protocol::*;
 use nostr::SecretKey;
@@ -370,7 +370,17 @@ pub(crate) fn assertion() -> TrustAssertion {
     TrustAssertion {
         node: keys().node.public_key(),
         rank: 61,
-        dimensions: TrustDimensions { delivery_permille: 610, metering_permille: 900, price_permille: 950 },
+        dimensions: TrustDimensions {
+            delivery_permille: 610,
+            metering_permille: 900,
+            price_permille: 950,
+            identity_permille: Some(720),
+        },
+        evidence: Some(TrustEvidence {
+            delivery: EvidenceWeights { good_milli: 8_200, bad_milli: 400 },
+            identity: EvidenceWeights { good_milli: 0, bad_milli: 1_000 },
+            ..TrustEvidence::default()
+        }),
         receipts: 12,
     }
 }

@@ -14,6 +14,7 @@ const CORE_CRATES: &[&str] = &[
     "fedai_protocol",
     "hex",
     "indexmap",
+    "libm",
     "rand_chacha",
     "rand_core",
     "self",

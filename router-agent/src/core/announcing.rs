@@ -42,7 +42,9 @@ impl RouterCore {
     pub(super) fn publish_counts(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
         let summaries = self.ledger.summaries(now.seconds());
         out.extend(summaries.into_iter().map(|summary| Action::Publish(Announcement::Summary(summary))));
-        for (node, trust) in &self.trust {
+        let known = &self.trust;
+        self.announcing.forget_ranks(|node| known.holds(node));
+        for (node, trust) in known.iter() {
             if let Some(assertion) = self.announcing.rank(now, *node, trust) {
                 out.push(Action::Publish(Announcement::Assertion(assertion)));
             }
@@ -132,6 +134,11 @@ impl Announcing {
         Some(self.write(now.plus(self.introduction.lease_seconds), nodes, models))
     }
 
+    /// Forgets what was said of nodes that are not known any more.
+    pub fn forget_ranks(&mut self, is_known: impl Fn(&PublicKey) -> bool) {
+        self.ranks.retain(|node, _| is_known(node));
+    }
+
     /// The profile that ends the lease.
     #[must_use]
     pub fn farewell(&self, now: UnixSeconds) -> RouterProfile {
@@ -147,9 +154,12 @@ impl Announcing {
             node,
             rank: (trust.score(now) * 100.0).round().clamp(0.0, 100.0) as u8,
             dimensions: trust.dimensions(now),
+            evidence: Some(trust.evidence(now)),
             receipts: trust.receipts(),
         };
-        if self.ranks.get(&node) == Some(&assertion) {
+        // The weights fade all the time; that alone is no news.
+        let said = self.ranks.get(&node).map(|said| TrustAssertion { evidence: assertion.evidence, ..*said });
+        if said == Some(assertion) {
             return None;
         }
         self.ranks.insert(node, assertion);

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use fedai_protocol::decision_record::{DecisionRecord, Verdict};
 use fedai_protocol::limits::ROUTER_OPEN_QUOTES_MAX;
 use fedai_protocol::message::Received;
-use fedai_protocol::{Dispatch, EventId, PublicKey, Receipt, UnixMicros, UnixSeconds};
+use fedai_protocol::{Dispatch, EventId, PublicKey, QuoteRequest, Receipt, UnixMicros, UnixSeconds};
 
 /// How long after its expiry a ticket is remembered, in seconds: receipts arrive late through relays.
 const REMEMBER_SECONDS: u64 = 6 * 3_600;
@@ -26,6 +27,8 @@ pub struct Flight {
     pub until: UnixMicros,
     /// It was expected to wait in a queue.
     pub queued: bool,
+    /// How unlikely the draw was, in thousandths; 0 when the client had named the node.
+    pub luck_permille: u16,
 }
 
 /// One ticket.
@@ -39,6 +42,10 @@ pub struct Ticket {
     pub flight: Option<Flight>,
     /// Its first job was expected to wait in a queue.
     pub queued: bool,
+    /// How unlikely the draw of its first node was, in thousandths; 0 when the client had named it.
+    pub luck_permille: u16,
+    /// Proven acknowledgements of jobs under it.
+    pub acknowledged: u32,
     /// True when its client has said that its first node did not serve.
     pub failure_reported: bool,
 }
@@ -115,8 +122,13 @@ impl DispatchBook {
         self.reserved.insert(request, (model, flight));
     }
 
-    /// Takes a signed ticket. `flight` is used where nothing was reserved (after a restart).
-    pub fn dispatched(&mut self, dispatch: Received<Dispatch>, flight: Option<Flight>) -> bool {
+    /// Takes a signed ticket. `flight` and `luck_permille` are used where nothing was reserved (after a restart).
+    pub fn dispatched(
+        &mut self,
+        dispatch: Received<Dispatch>,
+        flight: Option<Flight>,
+        luck_permille: u16,
+    ) -> bool {
         let Received { message, id, .. } = dispatch;
         if self.tickets.contains_key(&id) {
             return false;
@@ -125,7 +137,9 @@ impl DispatchBook {
             let Some(((_, oldest), ())) = self.by_expiry.pop_first() else { break };
             self.forget(&oldest);
         }
-        let flight = self.reserved.remove(&message.request).map(|(_, flight)| flight).or(flight);
+        let reserved = self.reserved.remove(&message.request).map(|(_, flight)| flight);
+        let luck_permille = reserved.map_or(luck_permille, |flight| flight.luck_permille);
+        let flight = reserved.or(flight);
         self.by_expiry.insert((message.expires_at, id), ());
         self.by_client.insert((message.client, id), ());
         self.by_node.extend(message.nodes.iter().map(|named| ((named.node, id), ())));
@@ -135,6 +149,8 @@ impl DispatchBook {
             receipts: BTreeMap::new(),
             queued: flight.is_some_and(|flight| flight.queued),
             flight,
+            luck_permille,
+            acknowledged: 0,
             failure_reported: false,
         };
         self.tickets.insert(id, ticket);
@@ -213,6 +229,16 @@ impl DispatchBook {
     #[must_use]
     pub fn ticket(&self, dispatch: &EventId) -> Option<&Ticket> {
         self.tickets.get(dispatch)
+    }
+
+    /// A proven acknowledgement of a job that `node` did under a ticket. Gives how unlikely its draw was, and how many
+    /// were heard before: a fallback serves when the client says so, and counts as certain.
+    pub fn acknowledge(&mut self, dispatch: &EventId, node: &PublicKey) -> (u16, u32) {
+        let Some(ticket) = self.tickets.get_mut(dispatch) else { return (0, 0) };
+        let before = ticket.acknowledged;
+        ticket.acknowledged = before.saturating_add(1);
+        let is_first = ticket.dispatch.nodes.first().is_some_and(|first| first.node == *node);
+        (if is_first { ticket.luck_permille } else { ticket.luck_permille.min(1) }, before)
     }
 
     /// True when a remembered ticket names the node.
@@ -316,6 +342,20 @@ impl DispatchBook {
             self.complete_since = self.complete_since.max(ticket.dispatch.expires_at);
         }
     }
+}
+
+/// How unlikely it was that this node would be chosen, in thousandths. Evidence is worth what it costs to arrange: who
+/// wants to be served by its own node has to ask until it is drawn. A client that names nodes, or is kept at the one it
+/// named, has arranged it: 0.
+#[must_use]
+pub fn luck_permille(request: &QuoteRequest, record: &DecisionRecord) -> u16 {
+    let chosen = record.candidates.iter().find(|candidate| candidate.verdict == Verdict::Chosen);
+    let Some(chosen) = chosen else { return 0 };
+    if !request.constraints.only_nodes.is_empty() || request.previous_node == Some(chosen.node) {
+        return 0;
+    }
+    let share = chosen.terms.map_or(1.0, |terms| terms.share);
+    ((1.0 - share) * 1_000.0).round().clamp(1.0, 1_000.0) as u16
 }
 
 /// Prompts are sized by their clients without the model's tokenizer and template: a count may come out higher than

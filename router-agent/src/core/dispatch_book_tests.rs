@@ -69,7 +69,7 @@ fn receipt(node: u8, event: u8) -> Received<Receipt> {
 #[test]
 fn after_a_failover_each_node_has_the_uses_of_the_ticket_for_itself() {
     let mut book = DispatchBook::new(NOW);
-    assert!(book.dispatched(ticket(), None));
+    assert!(book.dispatched(ticket(), None, 0));
     assert_eq!(book.charge(&receipt(1, 61)), Standing::Good);
     assert_eq!(book.charge(&receipt(2, 62)), Standing::Good);
     assert_eq!(book.charge(&receipt(1, 63)), Standing::Breach(Breach::UsedUp));
@@ -82,8 +82,14 @@ fn after_a_failover_each_node_has_the_uses_of_the_ticket_for_itself() {
 #[test]
 fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     let mut book = DispatchBook::new(NOW);
-    let flight = Flight { node: key(1), since: NOW.micros(), until: NOW.plus(60).micros(), queued: false };
-    assert!(book.dispatched(ticket(), Some(flight)));
+    let flight = Flight {
+        node: key(1),
+        since: NOW.micros(),
+        until: NOW.plus(60).micros(),
+        queued: false,
+        luck_permille: 500,
+    };
+    assert!(book.dispatched(ticket(), Some(flight), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));
     assert_eq!(book.flying(&key(1), NOW.plus(1).micros()), [(id(50), id(101))]);
     assert!(book.flying(&key(1), NOW.micros()).is_empty(), "it is too young");

@@ -6,15 +6,17 @@ use fedai_protocol::message::{ParseError, Received};
 use fedai_protocol::receipt::Outcome;
 use fedai_protocol::receipt_ack::AckVerdict;
 use fedai_protocol::{
-    EventId, LoadPing, Msat, PublicKey, QuoteRequest, Receipt, ReceiptAck, UnixMicros, UnixSeconds,
+    EventId, LoadPing, Msat, PublicKey, QuoteRequest, Receipt, ReceiptAck, TrustAssertion, UnixMicros,
+    UnixSeconds,
 };
 use rand_core::RngCore;
 
 use super::dispatch_book::{Breach, DispatchBook, Flight, Standing};
+use super::dispute::DisputeGrade;
 use super::node_view::Observation;
 use super::receipt_chain::Linked;
 use super::receipt_ledger::AckEffect;
-use super::trust::Dimension;
+use super::trust::{Dimension, JobWeight};
 use super::{Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, RouterCore, count};
 
 /// The money that an acknowledged job is believed to have moved. Client and node may be one person, and nothing proves
@@ -31,8 +33,8 @@ pub enum AckProof {
     Missing,
     /// This key has signed for the receipt and the session key that it names.
     By(PublicKey),
-    /// It was held against its ticket when it was journaled.
-    Journaled,
+    /// It was held against its ticket when it was journaled, and found to be this.
+    Journaled(DisputeGrade),
 }
 
 /// An acknowledgement with its embedded receipt read.
@@ -69,7 +71,10 @@ impl AckHeard {
     /// Reads the embedded receipt of an acknowledgement that the journal holds.
     pub fn journaled(ack: Received<ReceiptAck>, kind: JournalKind) -> Result<Self, ParseError> {
         let receipt = ack.message.read_receipt()?;
-        let proof = if kind == JournalKind::ProvenAck { AckProof::Journaled } else { AckProof::Missing };
+        let proof = match kind {
+            JournalKind::ProvenAck(grade) => AckProof::Journaled(grade),
+            _ => AckProof::Missing,
+        };
         Ok(Self { proof, ..Self::unproven(ack, receipt) })
     }
 
@@ -123,7 +128,7 @@ impl RouterCore {
                     Breach::TooManyTokens => Dimension::Metering,
                     _ => Dimension::Price,
                 };
-                self.trust.entry(receipt.author).or_default().proven(now, about);
+                self.trust.entry(now, receipt.author).proven(now, about);
                 out.push(evidence(receipt, breach.as_str()));
                 true
             }
@@ -163,8 +168,13 @@ impl RouterCore {
         };
         let has_weight = matches!(effect, AckEffect::First | AckEffect::TurnedDispute);
         if has_weight {
-            self.learn_from(now, ack, queued, out);
-            out.push(Action::Journal { kind: JournalKind::ProvenAck, id: ack.id });
+            let grade = match (&ack.verdict, ack.proof) {
+                (_, AckProof::Journaled(grade)) => grade,
+                (AckVerdict::Disputed(code), _) => self.grade(code, &ack.receipt),
+                (AckVerdict::Accepted, _) => DisputeGrade::Claimed,
+            };
+            self.learn_from(now, ack, grade, queued, out);
+            out.push(Action::Journal { kind: JournalKind::ProvenAck(grade), id: ack.id });
         } else if is_news {
             out.push(Action::Journal { kind: JournalKind::Ack, id: ack.id });
         }
@@ -178,31 +188,48 @@ impl RouterCore {
         let ticket = ticket.filter(|_| ack.author == receipt.client).ok_or("without_weight")?;
         match ack.proof {
             AckProof::By(key) if key == ticket.dispatch.client => Ok(()),
-            AckProof::Journaled => Ok(()),
+            AckProof::Journaled(_) => Ok(()),
             AckProof::By(_) => Err("foreign_proof"),
             AckProof::Missing => Err("unproven"),
         }
     }
 
-    fn learn_from(&mut self, now: UnixMicros, ack: &AckHeard, queued: bool, out: &mut Vec<Action>) {
+    fn learn_from(
+        &mut self,
+        now: UnixMicros,
+        ack: &AckHeard,
+        grade: DisputeGrade,
+        queued: bool,
+        out: &mut Vec<Action>,
+    ) {
         let (node, receipt) = (ack.receipt.author, &ack.receipt.message);
-        let trust = self.trust.entry(node).or_default();
+        let (luck, heard_before) = self.book.acknowledge(&receipt.dispatch, &node);
+        let weight = JobWeight::new(PROVEN_PAYMENT, luck, heard_before);
         match &ack.verdict {
             AckVerdict::Accepted => {
-                trust.accepted(now, PROVEN_PAYMENT, receipt.outcome == Outcome::Complete);
+                if !weight.is_nothing() {
+                    let complete = receipt.outcome == Outcome::Complete;
+                    self.trust.entry(now, node).accepted(now, weight, complete);
+                }
                 out.push(count("fed_router_acks_total", "accepted"));
             }
             AckVerdict::Disputed(code) => {
                 let about = Dimension::of_dispute(code);
-                trust.disputed(now, PROVEN_PAYMENT, about);
+                match grade {
+                    DisputeGrade::Shown => self.trust.entry(now, node).proven(now, about),
+                    DisputeGrade::Claimed if !weight.is_nothing() => {
+                        self.trust.entry(now, node).disputed(now, weight, about);
+                    }
+                    DisputeGrade::Claimed | DisputeGrade::Refuted => {}
+                }
                 out.push(count("fed_router_acks_total", "disputed"));
-                out.push(count("fed_router_receipt_disagreements_total", "client_dispute"));
-                if about == Dimension::Delivery {
+                out.push(count("fed_router_receipt_disagreements_total", grade.as_str()));
+                if about == Dimension::Delivery && grade != DisputeGrade::Refuted {
                     self.result(now, &node, &receipt.model, false);
                 }
             }
         }
-        let trust = self.trust_of(&node);
+        let trust = self.trust_of(now, &node);
         let observation = ack.observed_ttft_ms.zip(ack.observed_total_ms).map(|(ttft_ms, total_ms)| {
             let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
             Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued }
@@ -263,6 +290,17 @@ impl RouterCore {
         }
     }
 
+    /// Takes an assertion; it shows in decisions from the next refresh on.
+    pub(super) fn asserted(
+        &mut self,
+        now: UnixMicros,
+        heard: &Received<TrustAssertion>,
+        out: &mut Vec<Action>,
+    ) {
+        let taken = self.follow.hear(now, heard);
+        out.push(count("fed_router_assertions_total", if taken { "taken" } else { "ignored" }));
+    }
+
     fn failed(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
         let is_full =
             self.registry.view(node, model).is_some_and(|view| view.is_full(now, &self.terms.policy));
@@ -292,7 +330,7 @@ impl RouterCore {
     fn fork(&mut self, now: UnixMicros, receipt: &Received<Receipt>) -> bool {
         let is_kept = self.ledger.keeps_proof(now.seconds(), receipt.author);
         if is_kept {
-            self.trust.entry(receipt.author).or_default().proven(now, Dimension::Metering);
+            self.trust.entry(now, receipt.author).proven(now, Dimension::Metering);
         }
         is_kept
     }
@@ -309,13 +347,18 @@ impl RouterCore {
         let mut unsaid = Vec::new();
         for Restored { at, record } in records {
             match record {
-                RestoredRecord::Dispatch(dispatch) => {
+                RestoredRecord::Dispatch { dispatch, luck_permille } => {
                     let until = dispatch.created_at.plus(FLIGHT_SECONDS_MAX).micros();
                     let first = dispatch.message.nodes.first().filter(|_| until > now);
-                    let flight =
-                        first.map(|first| Flight { node: first.node, since: at, until, queued: false });
+                    let flight = first.map(|first| Flight {
+                        node: first.node,
+                        since: at,
+                        until,
+                        queued: false,
+                        luck_permille,
+                    });
                     let model = dispatch.message.model.clone();
-                    if self.book.dispatched(dispatch, flight)
+                    if self.book.dispatched(dispatch, flight, luck_permille)
                         && let Some(flight) = flight
                     {
                         self.registry.learn(now, &flight.node, &model, &super::Trust::default(), |view| {

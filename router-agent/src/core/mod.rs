@@ -13,6 +13,7 @@ pub mod dispatch_book;
 pub mod estimate;
 pub mod explain;
 pub mod filter;
+pub mod follow;
 pub mod node_view;
 pub mod policy;
 pub mod prediction;
@@ -25,9 +26,12 @@ pub mod scheduler;
 pub mod sitting;
 pub mod status;
 pub mod trust;
+pub mod trust_book;
 
 mod columns;
+mod dispute;
 mod evidence;
+mod journal_record;
 mod judging;
 mod lanes;
 mod standing;
@@ -41,7 +45,7 @@ use fedai_protocol::message::Received;
 use fedai_protocol::replay_window::{ReplayError, ReplayWindow};
 use fedai_protocol::{
     Dispatch, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteRequest, Receipt, Refusal,
-    RefusalCode, UnixMicros, UnixSeconds,
+    RefusalCode, TrustAssertion, UnixMicros, UnixSeconds,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -50,6 +54,7 @@ use self::announcing::{Announcement, Announcing, Introduction};
 use self::candidate::method_bits;
 use self::decision_entry::DecisionEntry;
 use self::dispatch_book::{DispatchBook, Flight};
+use self::follow::FollowBook;
 use self::policy::Policy;
 use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
 use self::receipt_ledger::ReceiptLedger;
@@ -58,8 +63,11 @@ use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
 use self::standing::{Grounds, StandingBook};
 use self::status::RouterStatus;
 use self::trust::Trust;
+use self::trust_book::TrustBook;
 
+pub use self::dispute::DisputeGrade;
 pub use self::evidence::{AckHeard, AckProof};
+pub use self::journal_record::{JournalKind, Restored, RestoredRecord};
 
 /// Time between two ticks, in microseconds.
 const TICK_MICROS: u64 = 1_000_000;
@@ -89,6 +97,8 @@ pub struct RouterTerms {
     pub epoch_seconds: u64,
     /// Time between two publications of summaries and ranks, in seconds.
     pub summary_seconds: u64,
+    /// Whose assertions count, and how much: weights from 0 to 1.
+    pub follow: BTreeMap<PublicKey, f64>,
     /// Seed of all draws and jitters.
     pub seed: [u8; 32],
 }
@@ -115,6 +125,8 @@ pub enum Input {
     Receipt(Received<Receipt>),
     /// A word on a receipt.
     Acknowledged(AckHeard),
+    /// Somebody's rank of a node. Counts when its author is followed.
+    Assertion(Received<TrustAssertion>),
     /// Time passed.
     Tick,
     /// What the journal holds, in its order. Given once, before anything else.
@@ -126,43 +138,6 @@ pub enum Input {
     },
     /// Stop answering and say farewell.
     Shutdown,
-}
-
-/// A record of the journal, with the time at which it was acted on first.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// Time.
-    pub at: UnixMicros,
-    /// Record.
-    pub record: RestoredRecord,
-}
-
-/// What the journal keeps.
-#[derive(Clone, Debug)]
-pub enum RestoredRecord {
-    /// A ticket of ours.
-    Dispatch(Received<Dispatch>),
-    /// A receipt under a ticket of ours.
-    Receipt(Received<Receipt>),
-    /// A client's word on one.
-    Acknowledged(AckHeard),
-    /// A receipt that showed a fork of its node's chain.
-    Fork(Received<Receipt>),
-}
-
-/// The kinds of journal records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum JournalKind {
-    /// A ticket of ours.
-    Dispatch,
-    /// A receipt under a ticket of ours.
-    Receipt,
-    /// Somebody's word on one, without weight; the receipt inside was news.
-    Ack,
-    /// The word of the ticket's client on one.
-    ProvenAck,
-    /// A receipt that showed a fork.
-    Fork,
 }
 
 /// What the shell has to do.
@@ -229,7 +204,8 @@ pub struct RouterCore {
     desk: QuoteDesk,
     book: DispatchBook,
     ledger: ReceiptLedger,
-    trust: BTreeMap<PublicKey, Trust>,
+    trust: TrustBook,
+    follow: FollowBook,
     announcing: Announcing,
     seen: ReplayWindow,
     scratch: Scratch,
@@ -259,7 +235,8 @@ impl RouterCore {
             desk: QuoteDesk::new(terms.identity, terms.quotes.clone()),
             book: DispatchBook::new(now.seconds()),
             ledger: ReceiptLedger::new(terms.epoch_seconds),
-            trust: BTreeMap::new(),
+            trust: TrustBook::default(),
+            follow: FollowBook::new(terms.follow.clone()),
             announcing: Announcing::new(terms.introduction.clone()),
             seen: ReplayWindow::default(),
             scratch: Scratch::default(),
@@ -279,12 +256,12 @@ impl RouterCore {
     pub fn handle(&mut self, now: UnixMicros, input: Input, out: &mut Vec<Action>) {
         match input {
             Input::Descriptor(held) => {
-                let trust = self.trust_of(&held.received.author);
+                let trust = self.trust_of(now, &held.received.author);
                 let admission = self.registry.descriptor(now, held, &trust);
                 count_admission(admission, "descriptor", out);
             }
             Input::Offer(held) => {
-                let trust = self.trust_of(&held.received.author);
+                let trust = self.trust_of(now, &held.received.author);
                 let admission = self.registry.offer(now, held, &trust);
                 count_admission(admission, "offer", out);
             }
@@ -293,6 +270,7 @@ impl RouterCore {
             Input::Dispatched(dispatch) => self.dispatched(now, dispatch, out),
             Input::Receipt(receipt) => self.receipt(now, &receipt, out),
             Input::Acknowledged(ack) => self.acknowledged(now, &ack, out),
+            Input::Assertion(assertion) => self.asserted(now, &assertion, out),
             Input::Tick => self.tick(now, out),
             Input::Restore { since, records } => self.restore(now, since, records),
             Input::Shutdown => {
@@ -315,10 +293,10 @@ impl RouterCore {
         &self.registry
     }
 
-    /// Trust in a node.
+    /// Trust in a node: own evidence, and on top what followed reporters say.
     #[must_use]
-    pub fn trust_of(&self, node: &PublicKey) -> Trust {
-        self.trust.get(node).copied().unwrap_or_default()
+    pub fn trust_of(&self, now: UnixMicros, node: &PublicKey) -> Trust {
+        self.trust.of(node).with(self.follow.opinion(now, node))
     }
 
     /// A hash over everything that has to survive a restart: tickets, counts, trust.
@@ -329,10 +307,12 @@ impl RouterCore {
             parts.push(id.to_bytes().to_vec());
             parts.extend(ticket.receipts.keys().map(|id| id.to_bytes().to_vec()));
         }
-        for (node, trust) in &self.trust {
+        for (node, trust) in self.trust.iter() {
             parts.push(node.to_bytes().to_vec());
-            parts.push(trust.score(now).to_bits().to_be_bytes().to_vec());
-            parts.push(trust.p_ok(now).to_bits().to_be_bytes().to_vec());
+            // The last bits depend on the order in which evidence came.
+            for bound in [trust.score(now), trust.p_ok(now)] {
+                parts.push(((bound * 1e9).round() as u64).to_be_bytes().to_vec());
+            }
             parts.push(trust.receipts().to_be_bytes().to_vec());
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
@@ -376,7 +356,8 @@ impl RouterCore {
             Ok(decision) => {
                 let draft = self.desk.draft(now, request, decision, &self.registry);
                 if draft.dispatch.is_some() {
-                    self.send(now, request.id, &draft);
+                    let luck = dispatch_book::luck_permille(&request.message, &draft.record);
+                    self.send(now, request.id, &draft, luck);
                 }
                 out.push(Action::Quote { asker, draft: Box::new(draft) });
             }
@@ -428,10 +409,11 @@ impl RouterCore {
     }
 
     /// The chosen node is busy from now on, not only from the moment the ticket is signed.
-    fn send(&mut self, now: UnixMicros, request: EventId, draft: &QuoteDraft) {
+    fn send(&mut self, now: UnixMicros, request: EventId, draft: &QuoteDraft, luck: u16) {
         let Some(first) = draft.nodes.first() else { return };
         let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
         let flight = Flight {
+            luck_permille: luck,
             node: first.choice.node,
             since: now,
             until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
@@ -450,9 +432,10 @@ impl RouterCore {
 
     fn dispatched(&mut self, now: UnixMicros, dispatch: Received<Dispatch>, out: &mut Vec<Action>) {
         let id = dispatch.id;
-        if dispatch.author == self.terms.identity && self.book.dispatched(dispatch, None) {
+        if dispatch.author == self.terms.identity && self.book.dispatched(dispatch, None, 0) {
             self.book.forget_old(now.seconds());
-            out.push(Action::Journal { kind: JournalKind::Dispatch, id });
+            let luck_permille = self.book.ticket(&id).map_or(0, |ticket| ticket.luck_permille);
+            out.push(Action::Journal { kind: JournalKind::Dispatch { luck_permille }, id });
         }
     }
 
@@ -463,8 +446,8 @@ impl RouterCore {
         }
         if now >= self.next_refresh {
             self.next_refresh = now.plus(REFRESH_MICROS);
-            let trust = &self.trust;
-            self.registry.refresh(now, |node| trust.get(node).copied().unwrap_or_default());
+            let (trust, follow) = (&self.trust, &self.follow);
+            self.registry.refresh(now, |node| trust.of(node).with(follow.opinion(now, node)));
         }
         if self.draining {
             return;

@@ -94,7 +94,7 @@ impl RouterCore {
         }
         offers.sort_by(|a: &OfferStanding, b| b.decisions.cmp(&a.decisions).then(a.slug.cmp(&b.slug)));
         offers.truncate(STANDING_OFFERS_MAX);
-        let trust = self.trust_of(&node);
+        let trust = self.trust_of(now, &node);
         NodeStanding {
             node,
             since,

@@ -92,7 +92,7 @@ pub struct RouterStatus {
 /// Draws the picture.
 pub(super) fn picture(core: &RouterCore, now: UnixMicros) -> RouterStatus {
     let nodes = core.registry.listed().map(|(node, descriptor, offers)| {
-        let trust = core.trust_of(&node);
+        let trust = core.trust_of(now, &node);
         let (chain_gaps, forks, breaches, _) = core.ledger.flags(&node);
         let models = offers.into_iter().map(|(offer, view)| {
             let measured = view.map(NodeView::measured).unwrap_or_default();

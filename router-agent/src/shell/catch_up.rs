@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use fedai_protocol::event_kinds::{MODEL_OFFER, NODE_DESCRIPTOR, RECEIPT, RECEIPT_ACK};
-use fedai_protocol::{UnixSeconds, VerifiedEvent};
+use fedai_protocol::event_kinds::{MODEL_OFFER, NODE_DESCRIPTOR, RECEIPT, RECEIPT_ACK, TRUST_ASSERTION};
+use fedai_protocol::{PublicKey, UnixSeconds, VerifiedEvent};
 use fedai_relay_bridge::{RelayPool, RelayRole, filters};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -19,6 +19,7 @@ const QUEUE: usize = 256;
 /// The reader.
 pub(super) struct CatchUp {
     pool: RelayPool,
+    followed: Vec<PublicKey>,
     queue: mpsc::Sender<VerifiedEvent>,
     task: Option<JoinHandle<()>>,
     gaps: u64,
@@ -26,9 +27,9 @@ pub(super) struct CatchUp {
 
 impl CatchUp {
     /// A reader that has not begun, and what it will read.
-    pub(super) fn new(pool: RelayPool) -> (Self, mpsc::Receiver<VerifiedEvent>) {
+    pub(super) fn new(pool: RelayPool, followed: Vec<PublicKey>) -> (Self, mpsc::Receiver<VerifiedEvent>) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { pool, queue, task: None, gaps: 0 }, events)
+        (Self { pool, followed, queue, task: None, gaps: 0 }, events)
     }
 
     /// Reads all announcements, and the receipts since then. Does nothing while it is still reading.
@@ -38,9 +39,13 @@ impl CatchUp {
         }
         let announced = filters::of_kinds(&[NODE_DESCRIPTOR, MODEL_OFFER]);
         let proofs = filters::since(filters::of_kinds(&[RECEIPT, RECEIPT_ACK]), receipts_since);
+        let mut wanted = vec![announced, proofs];
+        if !self.followed.is_empty() {
+            wanted.push(filters::of_authors(TRUST_ASSERTION, self.followed.iter().copied()));
+        }
         let (pool, queue) = (self.pool.clone(), self.queue.clone());
         self.task = Some(tokio::spawn(async move {
-            for filter in [announced, proofs] {
+            for filter in wanted {
                 let events = pool.fetch(RelayRole::Discovery, vec![filter], FETCH_TIMEOUT).await;
                 tracing::debug!(events = events.len(), "stored events read");
                 for event in events {
@@ -98,7 +103,7 @@ mod tests {
             let draft = Draft::new(kind, tags, String::new(), now);
             pool.publish_stored(key.sign(draft, &mut SystemEntropy)).await;
         }
-        let (mut catch_up, mut events) = CatchUp::new(pool.clone());
+        let (mut catch_up, mut events) = CatchUp::new(pool.clone(), Vec::new());
         let since = now.minus(60);
         assert!(catch_up.begin(since));
         for round in 1..=3 {

@@ -1,11 +1,12 @@
 //! What a router is run with: one file, flags over it. Unknown names are refused, with file, line and column.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fedai_protocol::Msat;
 use fedai_protocol::limits::{DESCRIPTOR_LEASE_SECONDS, DISPATCH_SECONDS_MAX, QUOTE_SECONDS_MAX};
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::router_profile::RouterFee;
+use fedai_protocol::{Msat, PublicKey};
 use fedai_relay_bridge::RelayList;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,8 @@ pub struct RouterSettings {
     pub rate_global: Rate,
     /// Parameters of the scheduler.
     pub policy: Policy,
+    /// Whose ranks count, by key, and how much: 0 to 1.
+    pub follow: BTreeMap<PublicKey, f64>,
 }
 
 impl Default for RouterSettings {
@@ -76,6 +79,7 @@ impl Default for RouterSettings {
             rate_per_key: Rate { burst: 16.0, per_second: 4.0 },
             rate_global: Rate { burst: 2_000.0, per_second: 1_000.0 },
             policy: Policy::default(),
+            follow: BTreeMap::new(),
         }
     }
 }
@@ -158,6 +162,9 @@ impl RouterSettings {
         let shares = [policy.exploration_share, policy.new_node_share, policy.prefix_hit];
         if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
             return range("policy", format!("{shares:?}"), "shares are between 0 and 1");
+        }
+        if let Some((key, weight)) = self.follow.iter().find(|(_, weight)| !(0.0..=1.0).contains(*weight)) {
+            return range("follow", format!("{weight} for {key}"), "a weight is between 0 and 1");
         }
         Ok(())
     }

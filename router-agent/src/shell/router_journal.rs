@@ -7,7 +7,7 @@ use fedai_protocol::{Dispatch, Message, Receipt, ReceiptAck, UnixMicros, UnixSec
 use fedai_relay_bridge::{Journal, JournalEntry, JournalError};
 use serde::{Deserialize, Serialize};
 
-use crate::core::{AckHeard, JournalKind, Restored, RestoredRecord};
+use crate::core::{AckHeard, DisputeGrade, JournalKind, Restored, RestoredRecord};
 
 /// First record of a journal: since when it is complete.
 const KIND_OPENED: u8 = 0;
@@ -18,6 +18,9 @@ struct Record {
     at: UnixMicros,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<VerifiedEvent>,
+    /// Of a ticket: how unlikely its draw was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    luck_permille: Option<u16>,
 }
 
 /// The journal of a router.
@@ -58,7 +61,7 @@ impl RouterJournal {
         }
         let opened = Self(journal);
         if since.is_none() {
-            opened.append(KIND_OPENED, now, None).await?;
+            opened.append(KIND_OPENED, &Record { at: now, event: None, luck_permille: None }).await?;
         }
         Ok(Opened { journal: opened, since: since.unwrap_or_else(|| now.seconds()), last, records })
     }
@@ -70,32 +73,32 @@ impl RouterJournal {
         at: UnixMicros,
         event: VerifiedEvent,
     ) -> Result<(), JournalError> {
-        self.append(kind_byte(kind), at, Some(event)).await
+        let luck_permille = match kind {
+            JournalKind::Dispatch { luck_permille } => Some(luck_permille),
+            _ => None,
+        };
+        self.append(kind_byte(kind), &Record { at, event: Some(event), luck_permille }).await
     }
 
-    async fn append(
-        &self,
-        kind: u8,
-        at: UnixMicros,
-        event: Option<VerifiedEvent>,
-    ) -> Result<(), JournalError> {
-        let payload = serde_json::to_vec(&Record { at, event }).unwrap_or_default();
+    async fn append(&self, kind: u8, record: &Record) -> Result<(), JournalError> {
+        let payload = serde_json::to_vec(record).unwrap_or_default();
         self.0.append(kind, &payload).await.map(drop)
     }
 }
 
 fn restored(entry: &JournalEntry, record: &Record) -> Option<RestoredRecord> {
     let event = record.event.as_ref()?;
-    let is_kind = |kind: &JournalKind| entry.kind == kind_byte(*kind);
-    let parsed = if is_kind(&JournalKind::Dispatch) {
-        Dispatch::parse(event).map(RestoredRecord::Dispatch)
-    } else if is_kind(&JournalKind::Receipt) {
-        Receipt::parse(event).map(RestoredRecord::Receipt)
-    } else if let Some(kind) = [JournalKind::Ack, JournalKind::ProvenAck].into_iter().find(is_kind) {
-        let ack = ReceiptAck::parse(event).and_then(|ack| AckHeard::journaled(ack, kind));
-        ack.map(RestoredRecord::Acknowledged)
-    } else {
-        fork_receipt(event).map(RestoredRecord::Fork)
+    let kind = KINDS.into_iter().find(|kind| kind_byte(*kind) == entry.kind)?;
+    let parsed = match kind {
+        JournalKind::Dispatch { .. } => Dispatch::parse(event).map(|dispatch| {
+            let luck_permille = record.luck_permille.unwrap_or(0);
+            RestoredRecord::Dispatch { dispatch, luck_permille }
+        }),
+        JournalKind::Receipt => Receipt::parse(event).map(RestoredRecord::Receipt),
+        JournalKind::Ack | JournalKind::ProvenAck(_) => ReceiptAck::parse(event)
+            .and_then(|ack| AckHeard::journaled(ack, kind))
+            .map(RestoredRecord::Acknowledged),
+        JournalKind::Fork => fork_receipt(event).map(RestoredRecord::Fork),
     };
     parsed
         .inspect_err(|error| tracing::error!(offset = entry.offset, %error, "a journal record is left out"))
@@ -109,12 +112,25 @@ fn fork_receipt(
     Receipt::parse(event).or_else(|_| ReceiptAck::parse(event)?.message.read_receipt())
 }
 
+/// Every kind of record, for reading.
+const KINDS: [JournalKind; 7] = [
+    JournalKind::Dispatch { luck_permille: 0 },
+    JournalKind::Receipt,
+    JournalKind::Ack,
+    JournalKind::Fork,
+    JournalKind::ProvenAck(DisputeGrade::Claimed),
+    JournalKind::ProvenAck(DisputeGrade::Shown),
+    JournalKind::ProvenAck(DisputeGrade::Refuted),
+];
+
 const fn kind_byte(kind: JournalKind) -> u8 {
     match kind {
-        JournalKind::Dispatch => 1,
+        JournalKind::Dispatch { .. } => 1,
         JournalKind::Receipt => 2,
         JournalKind::Ack => 3,
         JournalKind::Fork => 4,
-        JournalKind::ProvenAck => 5,
+        JournalKind::ProvenAck(DisputeGrade::Claimed) => 5,
+        JournalKind::ProvenAck(DisputeGrade::Shown) => 6,
+        JournalKind::ProvenAck(DisputeGrade::Refuted) => 7,
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::{
-    LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK,
+    LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, TRUST_ASSERTION,
 };
 use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
     Entropy, EventId, LoadPing, Message, ModelOffer, NodeDescriptor, ParseError, PublicKey, QuoteReply,
-    Receipt, ReceiptAck, Refusal, RefusalCode, UnixMicros, UnixSeconds, VerifiedEvent,
+    Receipt, ReceiptAck, Refusal, RefusalCode, TrustAssertion, UnixMicros, UnixSeconds, VerifiedEvent,
 };
 use fedai_relay_bridge::{
     CreatedAt, DataDir, PoolOptions, PublishOutbox, RelayPool, RelayRole, Subscription, SystemEntropy,
@@ -144,9 +144,11 @@ impl Router {
         ready: oneshot::Sender<RouterReady>,
     ) -> Result<(), RunError> {
         let now = wall_clock::now_seconds();
-        let announced = self
-            .pool
-            .subscribe(RelayRole::Discovery, vec![filters::of_kinds(&[NODE_DESCRIPTOR, MODEL_OFFER])]);
+        let mut wanted = vec![filters::of_kinds(&[NODE_DESCRIPTOR, MODEL_OFFER])];
+        if !self.settings.follow.is_empty() {
+            wanted.push(filters::of_authors(TRUST_ASSERTION, self.settings.follow.keys().copied()));
+        }
+        let announced = self.pool.subscribe(RelayRole::Discovery, wanted);
         let known = self.known_until.map_or(now, UnixMicros::seconds).minus(CATCH_UP_SECONDS);
         let proofs = filters::since(filters::of_kinds(&[RECEIPT, RECEIPT_ACK]), known);
         let proofs = self.pool.subscribe(RelayRole::Discovery, vec![proofs]);
@@ -186,7 +188,8 @@ impl Router {
         known: UnixSeconds,
         [mut announced, mut proofs, mut control]: [Subscription; 3],
     ) {
-        let (mut catch_up, mut stored) = CatchUp::new(self.pool.clone());
+        let (mut catch_up, mut stored) =
+            CatchUp::new(self.pool.clone(), self.settings.follow.keys().copied().collect());
         catch_up.begin(known);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -252,10 +255,11 @@ impl Router {
 
     fn announced(&mut self, event: &VerifiedEvent) {
         let signed = Some(event.clone());
-        let input = if event.kind() == NODE_DESCRIPTOR {
-            NodeDescriptor::parse(event).map(|received| Input::Descriptor(Held { received, event: signed }))
-        } else {
-            ModelOffer::parse(event).map(|received| Input::Offer(Held { received, event: signed }))
+        let input = match event.kind() {
+            NODE_DESCRIPTOR => NodeDescriptor::parse(event)
+                .map(|received| Input::Descriptor(Held { received, event: signed })),
+            TRUST_ASSERTION => TrustAssertion::parse(event).map(Input::Assertion),
+            _ => ModelOffer::parse(event).map(|received| Input::Offer(Held { received, event: signed })),
         };
         match input {
             Ok(input) => self.handle(input, Cause::default()),
@@ -486,6 +490,7 @@ fn terms(config: &RouterConfig, signer: &Signer) -> RouterTerms {
         policy: settings.policy.clone(),
         epoch_seconds: settings.epoch_seconds,
         summary_seconds: settings.summary_seconds,
+        follow: settings.follow.clone(),
         seed: SystemEntropy.bytes32(),
     }
 }

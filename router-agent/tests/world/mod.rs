@@ -20,7 +20,7 @@ use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::quote_desk::QuoteTerms;
 use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
-use fedai_router_agent::core::{AckHeard, AckProof, Action, Input, RouterCore, RouterTerms};
+use fedai_router_agent::core::{AckHeard, AckProof, Action, Input, JournalKind, RouterCore, RouterTerms};
 
 /// Where every test begins.
 pub const START: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -137,6 +137,7 @@ pub fn terms(router: &SigningKey) -> RouterTerms {
         policy: Policy::default(),
         epoch_seconds: 3_600,
         summary_seconds: 60,
+        follow: std::collections::BTreeMap::new(),
         seed: [7; 32],
     }
 }
@@ -168,6 +169,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub now: UnixMicros,
     pub asked: u64,
+    /// What the router noted of the last draw.
+    pub luck_permille: u16,
 }
 
 impl World {
@@ -176,7 +179,7 @@ impl World {
         let now = START.micros();
         let core = RouterCore::new(now, terms(&router));
         let nodes: Vec<Node> = (1..).zip(prices).map(|(n, price)| Node::new(n, *price)).collect();
-        let mut world = Self { router, core, nodes, now, asked: 0 };
+        let mut world = Self { router, core, nodes, now, asked: 0, luck_permille: 0 };
         world.announce();
         world.step(Input::Tick);
         world
@@ -216,7 +219,11 @@ impl World {
             })
             .expect("a quote with a ticket");
         let event = sign(&dispatch, &self.router, self.now.seconds());
-        self.step(Input::Dispatched(Dispatch::parse(&event).unwrap()));
+        for action in self.step(Input::Dispatched(Dispatch::parse(&event).unwrap())) {
+            if let Action::Journal { kind: JournalKind::Dispatch { luck_permille }, .. } = action {
+                self.luck_permille = luck_permille;
+            }
+        }
         (event, dispatch)
     }
 }
@@ -275,13 +282,23 @@ pub fn ack(
     verdict: AckVerdict,
     at: UnixSeconds,
 ) -> VerifiedEvent {
+    ack_with(receipt, client, verdict, at, None)
+}
+
+pub fn ack_with(
+    receipt: &VerifiedEvent,
+    client: &SigningKey,
+    verdict: AckVerdict,
+    at: UnixSeconds,
+    ticket_proof: Option<String>,
+) -> VerifiedEvent {
     let ack = ReceiptAck {
         receipt: receipt.clone(),
         verdict,
         rating: None,
         observed_ttft_ms: Some(300),
         observed_total_ms: Some(1_300),
-        ticket_proof: None,
+        ticket_proof,
     };
     sign(&ack, client, at)
 }
