@@ -89,7 +89,8 @@ fn what_can_be_checked_of_a_dispute_is_checked() {
         let mut world = World::new(&[price(1_000_000, 1_000_000); 2]);
         let verdict = AckVerdict::Disputed(code.into());
         let (at, actions) = job(&mut world, request(Mode::Balanced), 0, verdict, change);
-        let journaled = |action: &Action| matches!(action, Action::Journal { kind, .. } if *kind == JournalKind::ProvenAck(grade));
+        let wanted = JournalKind::ProvenAck(grade);
+        let journaled = |action: &Action| matches!(action, Action::Journal { kind, .. } if *kind == wanted);
         assert!(actions.iter().any(journaled), "{code} {grade:?}: {actions:?}");
         let trust = trust(&world, at);
         assert_eq!(trust == Trust::default(), grade == DisputeGrade::Refuted, "{code}");

@@ -1,5 +1,5 @@
-//! Is a client's dispute true? Some of it this router can see for itself: the receipt is signed, and so are the ticket and
-//! the offer that it rests on. What it cannot see is a claim, and bounded as such.
+//! Is a client's dispute true? Some of it this router can see for itself: the receipt is signed, and so are the
+//! ticket and the offer that it rests on. What it cannot see is a claim, and bounded as such.
 
 use fedai_protocol::message::Received;
 use fedai_protocol::{Msat, Receipt};

@@ -1,6 +1,7 @@
 //! What receipts, acknowledgements and announced loads teach the router: sums, trust, speeds, breakers. Only the word
-//! of the client that our ticket was made for has weight, and it has to prove that it is that client. Keys are free: a key that neither announced
-//! itself nor is named by a ticket of ours gets no account, no trust and no line in the journal, whatever it signs.
+//! of the client that our ticket was made for has weight, and it has to prove that it is that client. Keys are free: a
+//! key that neither announced itself nor is named by a ticket of ours gets no account, no trust and no line in the
+//! journal, whatever it signs.
 
 use fedai_protocol::message::{ParseError, Received};
 use fedai_protocol::receipt::Outcome;

@@ -1,3 +1,5 @@
+//! What reporters can do to a score, and what they cannot.
+
 use fedai_protocol::EventId;
 use fedai_protocol::Msat;
 use fedai_protocol::trust_assertion::{TrustDimensions, TrustEvidence};

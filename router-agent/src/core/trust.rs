@@ -1,10 +1,10 @@
 //! Trust in a node, from evidence that this router can check itself: acknowledgements that the clients of its own
 //! tickets have proven to be theirs, and what nodes signed against themselves.
 //!
-//! Each dimension is a Beta distribution with forgetting and a pessimistic prior; its value is a lower bound, so a fresh
-//! identity is worth nothing, and less than any honest history. Evidence weighs by money moved and by chance: what a
-//! client arranged for itself says nothing. What anyone can check caps its dimension; what only one party says is bounded
-//! by what the other side has shown. Opinions of others come on top, within bounds ([`super::follow`]).
+//! Each dimension is a Beta distribution with forgetting and a pessimistic prior; its value is a lower bound, so a
+//! fresh identity is worth nothing, and less than any honest history. Evidence weighs by money moved and by chance:
+//! what a client arranged for itself says nothing. What anyone can check caps its dimension; what only one party says
+//! is bounded by what the other side has shown. Opinions of others come on top, within bounds ([`super::follow`]).
 
 use fedai_protocol::trust_assertion::{EvidenceWeights, TrustDimensions, TrustEvidence};
 use fedai_protocol::{Msat, UnixMicros};
@@ -15,9 +15,9 @@ use super::estimate::half_life_decay;
 const GOOD_HALF_LIFE_SECONDS: f64 = 14.0 * 86_400.0;
 /// Half-life of bad evidence, in seconds: it is remembered longer.
 const BAD_HALF_LIFE_SECONDS: f64 = 30.0 * 86_400.0;
-/// Weight of a job that moved no money. A self-dealer pays for it with draws only, so it is a fraction; a network where
-/// all is free has to learn within a day, so it is not a small one: a node at 100 jobs a day is at 0.75 after one day and
-/// at 0.9 after three.
+/// Weight of a job that moved no money. A self-dealer pays for it with draws only, so it is a fraction; a network
+/// where all is free has to learn within a day, so it is not a small one: a node at 100 jobs a day is above 0.7 after
+/// one day and at 0.9 after three.
 const FREE_WEIGHT: f64 = 0.2;
 /// Amount from which on weight grows, in msat.
 const WEIGHT_FROM_MSAT: f64 = 1_000.0;

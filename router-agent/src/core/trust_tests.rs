@@ -1,3 +1,5 @@
+//! What trust is worth, what it costs to earn, and what nobody gains.
+
 use super::*;
 
 const NOW: UnixMicros = UnixMicros(1_000_000_000_000_000);
@@ -55,8 +57,8 @@ fn money_and_chance_weigh_and_what_a_client_arranged_does_not() {
     assert!(one_ticket < 5.0, "{one_ticket}");
 }
 
-/// An honest node: a constant part of its jobs goes well, three quarters or more. Whatever its age, its pace and the pause
-/// that it made, it is never better off under a new key, on no day after.
+/// An honest node: a constant part of its jobs goes well, three quarters or more. Whatever its age, its pace and the
+/// pause that it made, it is never better off under a new key, on no day after.
 #[test]
 fn whitewashing_never_pays_for_an_honest_node() {
     let work = |trust: &mut Trust, now: UnixMicros, perday: f64, bad: f64| {
