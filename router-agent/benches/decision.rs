@@ -68,6 +68,7 @@ fn row(n: u64) -> CandidateView {
         load_at: NOW.minus(u64::from(bytes[6] % 20)).micros(),
         load_jobs: u32::from(bytes[7] % 8),
         sent_since_load: u32::from(bytes[8] % 3),
+        others: 0.5,
         breaker_until: UnixMicros(0),
         is_probing: false,
         p_ok: f64::from(bytes[9]) / 256.0,

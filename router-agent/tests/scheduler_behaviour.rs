@@ -62,6 +62,7 @@ fn row(n: u8) -> CandidateView {
         load_at: UnixMicros(0),
         load_jobs: 0,
         sent_since_load: 0,
+        others: 0.5,
         breaker_until: UnixMicros(0),
         is_probing: false,
         p_ok: 0.9,

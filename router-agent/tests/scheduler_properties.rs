@@ -73,6 +73,7 @@ prop_compose! {
             load_at: if load % 2 == 0 { UnixMicros(0) } else { START.minus(3).micros() },
             load_jobs: load,
             sent_since_load: 0,
+            others: 0.5,
             breaker_until: UnixMicros(if breaker == 0 { NOW.plus_seconds(10).0 } else { 0 }),
             is_probing: false,
             p_ok,

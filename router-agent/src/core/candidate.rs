@@ -100,6 +100,8 @@ pub struct CandidateView {
     pub load_jobs: u32,
     /// Jobs that this router sent after that announcement.
     pub sent_since_load: u32,
+    /// Jobs of others that it usually has: what is assumed when its announcement is old.
+    pub others: f64,
     /// Breaker is open until then; 0 when closed.
     pub breaker_until: UnixMicros,
     /// A probe of a half-open breaker is under way.
@@ -127,6 +129,8 @@ pub struct FleetPrior {
     pub decode_job_share: f64,
     /// Slots.
     pub slots: f64,
+    /// Jobs of others for each slot.
+    pub others_per_slot: f64,
     /// Output tokens of a job.
     pub output_tokens: f64,
     /// How much of a history the fleet has, from 0 to 1: without one, unproven nodes are not held to a share.
@@ -144,6 +148,7 @@ impl Default for FleetPrior {
             decode_ms: 50.0,
             decode_job_share: 0.05,
             slots: 1.0,
+            others_per_slot: 0.0,
             output_tokens: 256.0,
             maturity: 1.0,
         }

@@ -27,6 +27,8 @@ pub(super) struct Numbers<N> {
     pub(super) in_flight: N,
     /// Announced jobs and those sent since.
     pub(super) announced: N,
+    /// Jobs of others when the announcement is old.
+    pub(super) others: N,
     pub(super) p_ok: N,
     pub(super) trust: N,
 }
@@ -47,6 +49,7 @@ impl From<&CandidateView> for Numbers<f32> {
             cap: if row.learned_cap > 0.0 { row.learned_cap as f32 } else { f32::INFINITY },
             in_flight: row.in_flight as f32,
             announced: row.load_jobs as f32 + row.sent_since_load as f32,
+            others: row.others as f32,
             p_ok: row.p_ok as f32,
             trust: row.trust as f32,
         }
@@ -68,6 +71,7 @@ impl Numbers<Lanes> {
         self.cap.set(lane, one.cap);
         self.in_flight.set(lane, one.in_flight);
         self.announced.set(lane, one.announced);
+        self.others.set(lane, one.others);
         self.p_ok.set(lane, one.p_ok);
         self.trust.set(lane, one.trust);
     }

@@ -29,6 +29,8 @@ pub struct Flight {
     pub queued: bool,
     /// How unlikely the draw was, in thousandths; 0 when the client had named the node.
     pub luck_permille: u16,
+    /// Jobs that the node was believed to have when it was sent.
+    pub beside: u32,
 }
 
 /// One ticket.
@@ -46,6 +48,8 @@ pub struct Ticket {
     pub luck_permille: u16,
     /// Proven acknowledgements of jobs under it.
     pub acknowledged: u32,
+    /// Jobs that its first node was believed to have beside it.
+    pub beside: u32,
     /// True when its client has said that its first node did not serve.
     pub failure_reported: bool,
 }
@@ -148,6 +152,7 @@ impl DispatchBook {
             dispatch: message,
             receipts: BTreeMap::new(),
             queued: flight.is_some_and(|flight| flight.queued),
+            beside: flight.map_or(0, |flight| flight.beside),
             flight,
             luck_permille,
             acknowledged: 0,

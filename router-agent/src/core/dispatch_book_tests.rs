@@ -87,6 +87,7 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
         since: NOW.micros(),
         until: NOW.plus(60).micros(),
         queued: false,
+        beside: 0,
         luck_permille: 500,
     };
     assert!(book.dispatched(ticket(), Some(flight), 0));

@@ -155,7 +155,8 @@ impl RouterCore {
     }
 
     pub(super) fn acknowledged(&mut self, now: UnixMicros, ack: &AckHeard, out: &mut Vec<Action>) {
-        let queued = self.book.ticket(&ack.receipt.message.dispatch).is_some_and(|ticket| ticket.queued);
+        let ticket = self.book.ticket(&ack.receipt.message.dispatch);
+        let sent = ticket.map_or((false, 0), |ticket| (ticket.queued, ticket.beside));
         let is_news = self.take_receipt(now, &ack.receipt, out);
         let effect = match self.weighs(ack) {
             Ok(()) => {
@@ -174,7 +175,7 @@ impl RouterCore {
                 (AckVerdict::Disputed(code), _) => self.grade(code, &ack.receipt),
                 (AckVerdict::Accepted, _) => DisputeGrade::Claimed,
             };
-            self.learn_from(now, ack, grade, queued, out);
+            self.learn_from(now, ack, grade, sent, out);
             out.push(Action::Journal { kind: JournalKind::ProvenAck(grade), id: ack.id });
         } else if is_news {
             out.push(Action::Journal { kind: JournalKind::Ack, id: ack.id });
@@ -200,7 +201,7 @@ impl RouterCore {
         now: UnixMicros,
         ack: &AckHeard,
         grade: DisputeGrade,
-        queued: bool,
+        (queued, beside): (bool, u32),
         out: &mut Vec<Action>,
     ) {
         let (node, receipt) = (ack.receipt.author, &ack.receipt.message);
@@ -233,7 +234,7 @@ impl RouterCore {
         let trust = self.trust_of(now, &node);
         let observation = ack.observed_ttft_ms.zip(ack.observed_total_ms).map(|(ttft_ms, total_ms)| {
             let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
-            Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued }
+            Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued, beside }
         });
         self.registry.learn(now, &node, &receipt.model, &trust, |view| {
             if let Some(seen) = &observation {
@@ -246,13 +247,14 @@ impl RouterCore {
     }
 
     /// A client that asks again without the node it was sent to says that the node did not serve. Each ticket says that
-    /// once. A node that announced to be full was busy, not broken.
+    /// once. A node that announced to be full was busy, not broken. True when the request is such a retry.
     pub(super) fn note_failures(
         &mut self,
         now: UnixMicros,
         request: &Received<QuoteRequest>,
         out: &mut Vec<Action>,
-    ) {
+    ) -> bool {
+        let mut is_retry = false;
         for node in &request.message.constraints.not_nodes {
             for dispatch in self.book.report_failure(&request.author, node, now.seconds()) {
                 let Some(ticket) = self.book.ticket(&dispatch) else { continue };
@@ -263,8 +265,10 @@ impl RouterCore {
                 }
                 out.push(count("fed_router_failovers_total", "asked_again"));
                 self.failed(now, node, &model);
+                is_retry = true;
             }
         }
+        is_retry
     }
 
     /// Takes a load ping. What its node does not run any more is over, though no receipt said so: the client may have
@@ -356,6 +360,7 @@ impl RouterCore {
                         since: at,
                         until,
                         queued: false,
+                        beside: 0,
                         luck_permille,
                     });
                     let model = dispatch.message.model.clone();

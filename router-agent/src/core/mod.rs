@@ -5,8 +5,10 @@
 //! prompt or an output, holds no key and signs nothing: the shell signs the tickets and seals the replies it asks for.
 
 pub mod announcing;
+pub mod batch_fit;
 pub mod breaker;
 pub mod candidate;
+pub mod concurrency;
 pub mod decision;
 pub mod decision_entry;
 pub mod dispatch_book;
@@ -24,6 +26,7 @@ pub mod receipt_ledger;
 pub mod registry;
 pub mod scheduler;
 pub mod sitting;
+pub mod spend_budget;
 pub mod status;
 pub mod trust;
 pub mod trust_book;
@@ -61,6 +64,7 @@ use self::receipt_ledger::ReceiptLedger;
 use self::registry::{Admission, Held, Registry};
 use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
 use self::standing::{Grounds, StandingBook};
+use self::spend_budget::SpendBudget;
 use self::status::RouterStatus;
 use self::trust::Trust;
 use self::trust_book::TrustBook;
@@ -79,6 +83,8 @@ const FLIGHT_SECONDS_MAX: u64 = 120;
 const REFUSAL_SECONDS: u64 = 30;
 /// When a client may ask again that was refused because the memory of requests is full, in milliseconds.
 const BUSY_RETRY_MS: u64 = 10_000;
+/// Second copies that come of one that is allowed.
+const HEDGES_SENT: f64 = 0.05;
 /// Domain of the state hash.
 const STATE_HASH: &str = "fed_ai/router-state/v1";
 
@@ -208,6 +214,8 @@ pub struct RouterCore {
     follow: FollowBook,
     announcing: Announcing,
     seen: ReplayWindow,
+    retries: SpendBudget,
+    hedges: SpendBudget,
     scratch: Scratch,
     standings: StandingBook,
     rng: ChaCha8Rng,
@@ -239,6 +247,8 @@ impl RouterCore {
             follow: FollowBook::new(terms.follow.clone()),
             announcing: Announcing::new(terms.introduction.clone()),
             seen: ReplayWindow::default(),
+            retries: SpendBudget::new(now, terms.policy.retry_share, terms.policy.retries_per_second),
+            hedges: SpendBudget::new(now, terms.policy.hedge_share, 0.0),
             scratch: Scratch::default(),
             standings: StandingBook::default(),
             rng: ChaCha8Rng::from_seed(terms.seed),
@@ -349,7 +359,8 @@ impl RouterCore {
             }
         }
         let answer = admitted.and_then(|()| {
-            self.note_failures(now, request, out);
+            let is_retry = self.note_failures(now, request, out);
+            self.afford(now, is_retry)?;
             self.decide(now, request, out)
         });
         match answer {
@@ -370,6 +381,19 @@ impl RouterCore {
                 }
             }
         }
+    }
+
+    /// A retry is served out of its budget; every other request adds to the budgets.
+    fn afford(&mut self, now: UnixMicros, is_retry: bool) -> Result<(), Refusal> {
+        if !is_retry {
+            self.retries.earn(now);
+            self.hedges.earn(now);
+            return Ok(());
+        }
+        self.retries.spend(now, 1.0).map_err(|wait| {
+            let text = "too many jobs are being asked for again; wait, or ask another router";
+            Refusal::new(RefusalCode::Busy, text).retry_after(wait)
+        })
     }
 
     fn decide(
@@ -394,7 +418,10 @@ impl RouterCore {
         let mode = format!("{:?}", message.mode).to_lowercase();
         out.push(count("fed_router_decisions_total", &format!("{outcome},{mode}")));
         out.push(Action::Observe { name: "fed_router_candidates", value: f64::from(considered) });
-        let decision = decision.map_err(|none| self.desk.refusal(&none))?;
+        let mut decision = decision.map_err(|none| self.desk.refusal(&none))?;
+        // One in twenty of those who are told when to hedge comes to do so: that is what a 95th percentile is.
+        decision.hedge_after_ms =
+            decision.hedge_after_ms.filter(|_| self.hedges.spend(now, HEDGES_SENT).is_ok());
         self.decisions = self.decisions.wrapping_add(1);
         out.push(Action::Decided(Box::new(DecisionEntry {
             request_id: request.id,
@@ -411,6 +438,8 @@ impl RouterCore {
     /// The chosen node is busy from now on, not only from the moment the ticket is signed.
     fn send(&mut self, now: UnixMicros, request: EventId, draft: &QuoteDraft, luck: u16) {
         let Some(first) = draft.nodes.first() else { return };
+        let view = self.registry.view(&first.choice.node, &draft.model);
+        let beside = view.map_or(0, |view| view.jobs(now, &self.terms.policy));
         let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
         let flight = Flight {
             luck_permille: luck,
@@ -418,6 +447,7 @@ impl RouterCore {
             since: now,
             until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
             queued: first.choice.terms.wait_ms > 0.0,
+            beside,
         };
         self.book.reserve(request, draft.model.clone(), flight);
         self.registry.touch(now, &first.choice.node, &draft.model, |view| view.sent(now));

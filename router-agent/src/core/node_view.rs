@@ -1,18 +1,25 @@
 //! What this router has seen of one node and one model: timings that clients observed, own jobs, announced load.
 //!
-//! Claims of the node enter as load weighted by age and as a number of slots with a bound; speeds are measured, and
-//! where nothing was measured they are the fleet's.
+//! Claims of the node enter as load weighted by age and as a number of slots with a bound; speeds and slots are
+//! measured, and where nothing was measured speeds are the fleet's.
 
 use fedai_protocol::{UnixMicros, Usage};
 
+use super::batch_fit::BatchFit;
 use super::breaker::{Breaker, LearnedCap};
 use super::candidate::{CandidateView, FleetPrior};
+use super::concurrency::LearnedSlots;
 use super::estimate::{DecayedMean, PeakEwma, RotatingHistogram};
 use super::policy::Policy;
+use super::prediction::faded;
 use super::trust::Trust;
 
 /// Half-life of measured speeds, in seconds.
 const SPEED_HALF_LIFE_SECONDS: f64 = 300.0;
+/// Half-life of the number of jobs that others have at a node, in seconds.
+const OTHERS_HALF_LIFE_SECONDS: f64 = 60.0;
+/// A node that announces fewer jobs of others than this share of what is usual is taken to be as busy as that.
+const OTHERS_LEAST: f64 = 0.5;
 /// Time constant of the network time, in milliseconds.
 const RTT_TAU_MS: f64 = 10_000.0;
 /// Samples that the fleet's median weighs.
@@ -35,6 +42,8 @@ pub struct Observation {
     pub usage: Usage,
     /// True when the job was expected to wait: then the time to first token says little about the prompt speed.
     pub queued: bool,
+    /// Jobs that the node was believed to have beside it when it was sent.
+    pub beside: u32,
 }
 
 /// Load that a node announced.
@@ -53,11 +62,13 @@ pub struct AnnouncedLoad {
 pub struct NodeView {
     rtt: PeakEwma,
     prefill: DecayedMean,
-    decode: DecayedMean,
+    decode: BatchFit,
+    slots: LearnedSlots,
     ttft: RotatingHistogram,
     in_flight: u32,
     load: AnnouncedLoad,
     sent_since_load: u32,
+    others: DecayedMean,
     pub(crate) breaker: Breaker,
     pub(crate) cap: LearnedCap,
 }
@@ -71,22 +82,44 @@ impl NodeView {
         let network = seen.ttft_ms.saturating_sub(seen.node_ttft_ms);
         self.rtt.observe(now, network as f64, RTT_TAU_MS);
         self.ttft.count(now, seen.ttft_ms);
+        let beside = (f64::from(seen.beside) + f64::from(self.in_flight)) / 2.0;
         let fresh = seen.usage.input_tokens.saturating_sub(seen.usage.cached_tokens).get();
         // With nearly all of a prompt cached, the time to the first token is no measure of prefill: the fixed cost of a
         // job would land on the last few tokens, and a node with a warm cache would look slow.
-        if fresh >= PREFILL_TOKENS_MIN && !seen.queued {
+        if fresh >= PREFILL_TOKENS_MIN && !seen.queued && !self.waited(seen, fresh) {
             let compute = seen.ttft_ms.saturating_sub(network).max(1) as f64;
             self.prefill.observe(now, compute / fresh as f64, SPEED_HALF_LIFE_SECONDS);
         }
         let further = seen.usage.output_tokens.get().saturating_sub(1);
         if further > 0 && seen.total_ms > seen.ttft_ms {
             let streaming = seen.total_ms.saturating_sub(seen.ttft_ms) as f64;
-            self.decode.observe(now, streaming / further as f64, SPEED_HALF_LIFE_SECONDS);
+            self.decode.observe(now, beside, streaming / further as f64, SPEED_HALF_LIFE_SECONDS);
         }
+    }
+
+    /// Whether a job waited for a slot that it was believed to find. Told from the node's own prompt speed, so a job
+    /// without company never counts as one that waited: then the node has become slower.
+    fn waited(&mut self, seen: &Observation, fresh: u64) -> bool {
+        let (Some(prefill), Some(rtt)) = (self.prefill.mean(), self.rtt.value()) else { return false };
+        let waited = LearnedSlots::is_wait(seen.ttft_ms as f64, rtt + prefill * fresh as f64);
+        self.slots.observe(f64::from(seen.beside), waited);
+        waited && seen.beside > 0
+    }
+
+    /// Jobs that the node is believed to have: own ones exactly, announced ones by their age.
+    #[must_use]
+    pub fn jobs(&self, now: UnixMicros, policy: &Policy) -> u32 {
+        let announced = self.load.jobs.saturating_add(self.sent_since_load).saturating_sub(self.in_flight);
+        let share = f64::from(faded(now.0 as f64 - self.load.at.0 as f64, policy.load_tau_ms));
+        let others = self.others.mean().unwrap_or_default();
+        let jobs = f64::from(announced) * share + others * (1.0 - share);
+        self.in_flight.saturating_add(jobs.round() as u32)
     }
 
     /// Takes an announced load.
     pub fn heard_load(&mut self, load: AnnouncedLoad) {
+        let others = load.jobs.saturating_sub(self.in_flight);
+        self.others.observe(load.at, f64::from(others), OTHERS_HALF_LIFE_SECONDS);
         self.load = load;
         self.sent_since_load = 0;
     }
@@ -126,7 +159,19 @@ impl NodeView {
     /// Measured means, when there are any: network time, time per prompt token, time per output token.
     #[must_use]
     pub fn measured(&self) -> (Option<f64>, Option<f64>, Option<f64>) {
-        (self.rtt.value(), self.prefill.mean(), self.decode.mean())
+        (self.rtt.value(), self.prefill.mean(), self.decode.own().map(|line| line.alone_ms))
+    }
+
+    /// Jobs that others usually have there.
+    #[must_use]
+    pub fn others(&self) -> Option<f64> {
+        self.others.mean()
+    }
+
+    /// What each job beside adds to the time per output token, as a share, when it was measured.
+    #[must_use]
+    pub fn batch_share(&self) -> Option<f64> {
+        self.decode.own_share()
     }
 
     /// Writes all that changes into the candidate.
@@ -138,14 +183,17 @@ impl NodeView {
         policy: &Policy,
         trust: &Trust,
     ) {
-        let believed = (policy.slots_per_median_max * prior.slots).max(1.0);
-        row.slots = f64::from(row.facts.slots.max(1)).min(believed);
+        let untested_max = (policy.slots_per_median_max * prior.slots).max(1.0);
+        row.slots = self.slots.believed(f64::from(row.facts.slots.max(1)), untested_max);
         row.learned_cap = self.cap.get();
         row.rtt_ms = self.rtt.value().unwrap_or(prior.rtt_ms);
         row.prefill_ms = self.prefill.blended(prior.prefill_ms, PRIOR_WEIGHT);
         row.prefill_sd_ms = self.prefill.spread(prior.prefill_ms * PRIOR_SPREAD);
-        row.decode_ms = self.decode.blended(prior.decode_ms, PRIOR_WEIGHT);
+        let line = self.decode.line(prior.decode_ms, prior.decode_job_share);
+        (row.decode_ms, row.decode_job_ms) = (line.alone_ms, line.each_ms);
         row.decode_sd_ms = self.decode.spread(prior.decode_ms * PRIOR_SPREAD);
+        let usual = prior.others_per_slot * row.slots * OTHERS_LEAST;
+        row.others = self.others.mean().map_or(0.0, |others| others.max(usual));
         row.ttft_p95_ms = self.ttft_percentiles().map_or(0, |(_, p95)| p95);
         row.trust = trust.score(now);
         row.p_ok = trust.p_ok(now);
@@ -176,7 +224,7 @@ mod tests {
             output_bytes: output,
             ..Usage::default()
         };
-        Observation { ttft_ms, total_ms, node_ttft_ms: ttft_ms.saturating_sub(100), usage, queued }
+        Observation { ttft_ms, total_ms, node_ttft_ms: ttft_ms.saturating_sub(100), usage, queued, beside: 0 }
     }
 
     #[test]

@@ -41,9 +41,11 @@ pub struct Policy {
     pub trusted: ModePolicy,
     /// Share of decisions that try an unproven node, to keep learning.
     pub exploration_share: f64,
+    /// Share of decisions that do so on top while the fleet has no history.
+    pub fresh_exploration_share: f64,
     /// Share of the draw that all unproven nodes have together in a fleet with a history.
     pub new_node_share: f64,
-    /// Chance to deliver that is assumed of an unproven node.
+    /// Chance to deliver that is assumed of an unproven node in a fleet with a history.
     pub unproven_p_ok: f64,
     /// Candidates that are drawn; the best of them is chosen.
     pub draws: u32,
@@ -53,6 +55,12 @@ pub struct Policy {
     pub prefix_hit: f64,
     /// How fast that credit shrinks with excess load.
     pub prefix_excess_weight: f64,
+    /// Retries that are served, as a share of the other requests.
+    pub retry_share: f64,
+    /// Retries that are served every second whatever the number of requests.
+    pub retries_per_second: f64,
+    /// Second copies that are allowed, as a share of the requests.
+    pub hedge_share: f64,
     /// Time constant after which announced load has lost its weight, in milliseconds.
     pub load_tau_ms: f64,
     /// Silence after which a node is stale, in seconds.
@@ -102,12 +110,16 @@ impl Default for Policy {
             balanced,
             trusted: ModePolicy { risk: 4.0, trust_floor: 0.9, trust_floor_is_hard: true, ..balanced },
             exploration_share: 0.01,
+            fresh_exploration_share: 0.2,
             new_node_share: 0.05,
             unproven_p_ok: 0.7,
-            draws: 2,
+            draws: 3,
             stickiness: 0.15,
             prefix_hit: 0.8,
             prefix_excess_weight: 1.0,
+            retry_share: 0.2,
+            retries_per_second: 1.0,
+            hedge_share: 0.03,
             load_tau_ms: 5_000.0,
             stale_seconds: 360,
             jobs_per_slot_max: 4.0,

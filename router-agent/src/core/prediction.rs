@@ -70,7 +70,8 @@ impl<'a> Prediction<'a> {
             first_token_share: mode.first_token_share as f32,
             risk: mode.risk as f32,
             caution: mode.caution as f32,
-            unproven: (1.0 - policy.unproven_p_ok) as f32,
+            // Where nobody is proven, nobody is worse for it.
+            unproven: ((1.0 - policy.unproven_p_ok) * prior.maturity) as f32,
             least_at_risk_msat: (policy.job_value_min_msat * 0.1) as f32,
             fade_per_micro: 1e-3 / (policy.load_tau_ms * FADE_TAUS).max(1e-3),
             steepness: mode.gamma,
@@ -144,14 +145,12 @@ impl<'a> Prediction<'a> {
         (1.0 - (self.now_micros - load_at) * self.fade_per_micro) as f32
     }
 
-    /// `(1 - age / 8 tau)^8` is close to `exp(-age / tau)`, ends at zero, and is the same on every machine.
+    /// Own jobs, what is left of the announced ones, and for the rest those that others usually have there.
     #[inline]
     pub(super) fn jobs_of<N: Number>(&self, numbers: &Numbers<N>, fade: N) -> N {
-        let fade = fade.at_least(N::of(0.0)).at_most(N::of(1.0));
-        let squared = fade * fade;
-        let fourth = squared * squared;
         let more = (numbers.announced - numbers.in_flight).at_least(N::of(0.0));
-        numbers.in_flight + fourth * fourth * more
+        let weight = eighth_power(fade);
+        numbers.in_flight + weight * more + (N::of(1.0) - weight) * numbers.others
     }
 
     /// The formula. `fresh` are the prompt tokens that have to be read.
@@ -204,4 +203,18 @@ impl<'a> Prediction<'a> {
         };
         (predicted.capacity * power).at_most(N::of(1e30))
     }
+}
+
+/// `(1 - age / 8 tau)^8` is close to `exp(-age / tau)`, ends at zero, and is the same on every machine.
+#[inline]
+fn eighth_power<N: Number>(fade: N) -> N {
+    let fade = fade.at_least(N::of(0.0)).at_most(N::of(1.0));
+    let squared = fade * fade;
+    let fourth = squared * squared;
+    fourth * fourth
+}
+
+/// Weight of what was announced `age_micros` ago.
+pub(super) fn faded(age_micros: f64, tau_ms: f64) -> f32 {
+    eighth_power((1.0 - age_micros * 1e-3 / (tau_ms * FADE_TAUS).max(1e-3)) as f32)
 }

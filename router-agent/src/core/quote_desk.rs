@@ -213,6 +213,11 @@ impl QuoteDesk {
             FilterCode::Context | FilterCode::MaxTokens => {
                 (RefusalCode::ContextExceeded, "prompt and output do not fit any offer; ask for less output")
             }
+            FilterCode::TrustFloor => (
+                RefusalCode::NoNode,
+                "no node that fits has a record good enough for the trusted mode yet; ask in balanced mode, or ask a \
+                 router that has seen more acknowledged jobs",
+            ),
             _ => (RefusalCode::NoNode, "no node fits the conditions; relax them or ask another router"),
         };
         let counts: Vec<String> =

@@ -21,6 +21,9 @@ use super::trust::Trust;
 
 /// Half-life of the expected output length, in seconds.
 const OUTPUT_HALF_LIFE_SECONDS: f64 = 3_600.0;
+/// Acknowledged receipts with which a fleet has half a history. A count of nodes would be anybody's to raise; receipts
+/// only ever hold newcomers to a smaller share.
+const MATURE_RECEIPTS: f64 = 500.0;
 /// Descriptors that one key may have at once.
 const NODE_DESCRIPTORS_MAX: usize = 4;
 
@@ -206,7 +209,8 @@ impl Registry {
         self.forget_dead(now.seconds());
         let Self { policy, nodes, models, .. } = self;
         for (model, listed) in models.iter_mut() {
-            let prior = fleet_prior(listed, nodes, model);
+            let receipts = listed.fleet.rows().iter().map(|row| trust_of(&row.node).receipts()).sum();
+            let prior = fleet_prior(listed, nodes, model, receipts);
             listed.fleet.set_prior(prior);
         }
         for (node, entry) in nodes.iter() {
@@ -346,7 +350,11 @@ impl Registry {
             let mut row = candidate(held, facts, &descriptor.received.message, router);
             row.heard_at = entry.heard_at;
             let listed = models.entry(offer.model.clone()).or_insert_with(|| ModelEntry {
-                fleet: Fleet::new(offer.model.clone(), FleetPrior::default(), Vec::new()),
+                fleet: Fleet::new(
+                    offer.model.clone(),
+                    FleetPrior { maturity: 0.0, ..FleetPrior::default() },
+                    Vec::new(),
+                ),
                 output: DecayedMean::default(),
             });
             let unseen = NodeView::default();
@@ -404,6 +412,7 @@ fn candidate(
         load_at: UnixMicros(0),
         load_jobs: 0,
         sent_since_load: 0,
+        others: 0.0,
         breaker_until: UnixMicros(0),
         is_probing: false,
         p_ok: 0.0,
@@ -413,7 +422,12 @@ fn candidate(
 }
 
 /// The medians of a fleet. What was measured nowhere keeps its default.
-fn fleet_prior(listed: &ModelEntry, nodes: &BTreeMap<PublicKey, NodeEntry>, model: &str) -> FleetPrior {
+fn fleet_prior(
+    listed: &ModelEntry,
+    nodes: &BTreeMap<PublicKey, NodeEntry>,
+    model: &str,
+    receipts: u64,
+) -> FleetPrior {
     let rows = listed.fleet.rows();
     let views: Vec<&NodeView> =
         rows.iter().filter_map(|row| nodes.get(&row.node).and_then(|entry| entry.views.get(model))).collect();
@@ -421,6 +435,11 @@ fn fleet_prior(listed: &ModelEntry, nodes: &BTreeMap<PublicKey, NodeEntry>, mode
     let measured = |of: fn(&NodeView) -> Option<f64>, default: f64| {
         median(views.iter().filter_map(|view| of(view)).collect()).unwrap_or(default)
     };
+    let others_per_slot = median(
+        rows.iter()
+            .filter_map(|row| Some(nodes.get(&row.node)?.views.get(model)?.others()? / row.slots.max(1.0)))
+            .collect(),
+    );
     let of_rows = |of: fn(&CandidateView) -> f64| median(rows.iter().map(of).collect()).unwrap_or(0.0);
     FleetPrior {
         input_price: of_rows(|row| row.input_price),
@@ -428,8 +447,9 @@ fn fleet_prior(listed: &ModelEntry, nodes: &BTreeMap<PublicKey, NodeEntry>, mode
         rtt_ms: measured(|view| view.measured().0, default.rtt_ms),
         prefill_ms: measured(|view| view.measured().1, default.prefill_ms),
         decode_ms: measured(|view| view.measured().2, default.decode_ms),
-        decode_job_share: default.decode_job_share,
-        maturity: 1.0,
+        decode_job_share: measured(NodeView::batch_share, default.decode_job_share),
+        maturity: receipts as f64 / (receipts as f64 + MATURE_RECEIPTS),
+        others_per_slot: others_per_slot.unwrap_or_default(),
         slots: of_rows(|row| f64::from(row.facts.slots)).max(1.0),
         output_tokens: listed.output.mean().unwrap_or(default.output_tokens),
     }

@@ -17,7 +17,7 @@ pub use super::decision::{Asked, Choice, Decision, NoCandidate};
 pub use super::sitting::{Place, Scratch, Sitting};
 
 /// Name and version of the production strategy, as decision records carry it.
-pub const STRATEGY: &str = "capacity-p2c/1";
+pub const STRATEGY: &str = "capacity-p2c/2";
 
 /// A strategy. It may remember what it is told of; the router keeps the registry, the filters and the records.
 pub trait Scheduler: Debug + Send {
@@ -71,7 +71,7 @@ impl Scheduler for CapacityP2c {
     }
 }
 
-/// Decides by capacity-weighted two choices. `seed` is the whole randomness of the decision.
+/// Decides by a few capacity-weighted choices. `seed` is the whole randomness of the decision.
 pub fn plan(
     now: UnixMicros,
     seed: u64,

@@ -21,7 +21,8 @@ pub(super) fn draw(seed: u64, sitting: &mut Sitting<'_>) -> Drawn {
     sitting.rank();
     let (policy, scratch) = (sitting.policy, &*sitting.scratch);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let explores = unit(&mut rng) < policy.exploration_share;
+    let exploration = policy.exploration_share + policy.fresh_exploration_share * (1.0 - maturity(sitting));
+    let explores = unit(&mut rng) < exploration;
     let weights = Urn::new(scratch, 1.0, unproven_scale(sitting));
     let first = if explores { Urn::new(scratch, 0.0, 1.0).pick(&[], unit(&mut rng)) } else { None };
     let first = first.or_else(|| weights.pick(&[], unit(&mut rng))).or(scratch.best.first().copied());
@@ -43,13 +44,17 @@ pub(super) fn draw(seed: u64, sitting: &mut Sitting<'_>) -> Drawn {
     Drawn { chosen, others, fallbacks, unproven_scale: weights.unproven }
 }
 
+/// How much of a history there is.
+fn maturity(sitting: &Sitting<'_>) -> f64 {
+    sitting.fleets.iter().map(|fleet| fleet.prior().maturity).fold(0.0, f64::max).clamp(0.0, 1.0)
+}
+
 /// What the unproven part of every weight counts.
 fn unproven_scale(sitting: &Sitting<'_>) -> f64 {
     let (policy, blocks) = (sitting.policy, &sitting.scratch.blocks);
     let known: f64 = blocks.iter().map(|judged| judged.sum_known).sum();
     let unproven = blocks.iter().map(|judged| judged.sum).sum::<f64>() - known;
-    let maturity = sitting.fleets.iter().map(|fleet| fleet.prior().maturity).fold(0.0, f64::max);
-    let proven_share = (1.0 - policy.new_node_share) * maturity.clamp(0.0, 1.0);
+    let proven_share = (1.0 - policy.new_node_share) * maturity(sitting);
     let most = known * (1.0 - proven_share) / proven_share.max(1e-9);
     if known > 0.0 && unproven > most { most / unproven } else { 1.0 }
 }
