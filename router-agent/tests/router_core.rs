@@ -457,8 +457,9 @@ fn a_recorded_decision_comes_out_the_same_after_a_round_trip_through_json() {
         let mut read: fedai_router_agent::core::decision_entry::DecisionEntry =
             serde_json::from_str(&json).unwrap();
         assert_eq!(read.replay(), Replayed::Same);
-        read.record.seed ^= 0xffff_ffff;
-        read.record.regret_msat += 1.0;
+        let record = std::sync::Arc::make_mut(&mut read.record);
+        record.seed ^= 0xffff_ffff;
+        record.regret_msat += 1.0;
         assert_eq!(read.replay(), Replayed::Differs);
     }
 }

@@ -184,7 +184,7 @@ proptest! {
     ) {
         let fleet = fleet(rows);
         if let (Ok(one), Ok(two)) = (decide(&request, &fleet, seed), decide(&request, &fleet, seed)) {
-            let json = |decision: &Decision| serde_json::to_string(&decision.record).unwrap();
+            let json = |decision: &Decision| serde_json::to_string(&*decision.record).unwrap();
             prop_assert_eq!(json(&one), json(&two));
             prop_assert_eq!(one.record.digest(), two.record.digest());
         }

@@ -26,7 +26,7 @@ pub(super) fn show(id: &str, look: &Look) -> ExitCode {
         let hint = "hint: the id is that of the quote request, or the quote's decision digest";
         return failure(1, &format!("no recorded decision {id:?} in {}\n{hint}", look.data.display()));
     };
-    if look.json { json(&entry.record) } else { text(&story(&entry.record)) }
+    if look.json { json(&*entry.record) } else { text(&story(&entry.record)) }
 }
 
 fn story(record: &DecisionRecord) -> String {

@@ -50,7 +50,7 @@ pub struct CandidateView {
     /// Offer.
     pub offer: EventId,
     /// The rarely needed parts.
-    #[serde(with = "shared")]
+    #[serde(with = "super::arc_serde")]
     pub facts: Arc<OfferFacts>,
     /// Price per prompt token, in msat.
     pub input_price: f64,
@@ -273,26 +273,4 @@ pub const fn method_bit(method: PaymentMethod) -> u8 {
 #[must_use]
 pub fn method_bits(methods: &[PaymentMethod]) -> u8 {
     methods.iter().fold(0, |bits, method| bits | method_bit(*method))
-}
-
-/// serde for the shared part.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::OfferFacts;
-
-    pub(super) fn serialize<S: Serializer>(
-        facts: &Arc<OfferFacts>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        facts.as_ref().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Arc<OfferFacts>, D::Error> {
-        OfferFacts::deserialize(deserializer).map(Arc::new)
-    }
 }

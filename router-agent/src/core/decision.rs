@@ -1,5 +1,7 @@
 //! What comes out of a decision: the chosen node with its fallbacks and the reasons, or why there is nobody.
 
+use std::sync::Arc;
+
 use fedai_protocol::decision_record::{DecisionRecord, Terms};
 use fedai_protocol::quote_request::QuoteRequest;
 use fedai_protocol::router_profile::RouterFee;
@@ -49,7 +51,7 @@ pub struct Decision {
     /// When a second copy would pay off: only for the fastest mode, after the chosen node's 95th percentile.
     pub hedge_after_ms: Option<u64>,
     /// Why.
-    pub record: DecisionRecord,
+    pub record: Arc<DecisionRecord>,
 }
 
 /// Nobody can serve it.

@@ -1,5 +1,7 @@
 //! A decision with everything that went into it, so that it can be made again, bit for bit.
 
+use std::sync::Arc;
+
 use fedai_protocol::decision_record::DecisionRecord;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{EventId, QuoteRequest, UnixMicros};
@@ -28,12 +30,36 @@ pub struct DecisionEntry {
     /// Payment methods routed at that time, as bits.
     pub methods: u8,
     /// Parameters at that time.
-    pub policy: Policy,
+    #[serde(with = "super::arc_serde")]
+    pub policy: Arc<Policy>,
     /// The candidates as they were; missing where there were too many to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleets: Option<Vec<Fleet>>,
     /// The full record.
-    pub record: DecisionRecord,
+    #[serde(with = "super::arc_serde")]
+    pub record: Arc<DecisionRecord>,
+}
+
+/// Whose inputs are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepInputs {
+    /// Of every decision: each can be made again, and costs as much disk as its fleet.
+    All,
+    /// Of every decision about a small fleet, and of some about larger ones.
+    #[default]
+    Sampled,
+}
+
+impl KeepInputs {
+    /// The candidates as they are now, when this decision keeps them; `count` numbers the decisions.
+    pub(super) fn snapshot(self, fleets: &[&Fleet], count: u64) -> Option<Vec<Fleet>> {
+        let candidates: usize = fleets.iter().map(|fleet| fleet.rows().len()).sum();
+        let is_kept = self == Self::All
+            || candidates <= SNAPSHOT_ALWAYS_MAX
+            || (candidates <= SNAPSHOT_MAX && count.is_multiple_of(SNAPSHOT_EVERY));
+        is_kept.then(|| fleets.iter().map(|fleet| (*fleet).clone()).collect())
+    }
 }
 
 /// What came out of making a decision again.
@@ -48,14 +74,6 @@ pub enum Replayed {
 }
 
 impl DecisionEntry {
-    /// Copies the candidates when there are few enough; `count` numbers the decisions.
-    pub(crate) fn snapshot(fleets: &[&Fleet], count: u64) -> Option<Vec<Fleet>> {
-        let candidates: usize = fleets.iter().map(|fleet| fleet.rows().len()).sum();
-        let is_kept = candidates <= SNAPSHOT_ALWAYS_MAX
-            || (candidates <= SNAPSHOT_MAX && count.is_multiple_of(SNAPSHOT_EVERY));
-        is_kept.then(|| fleets.iter().map(|fleet| (*fleet).clone()).collect())
-    }
-
     /// Makes the decision again.
     #[must_use]
     pub fn replay(&self) -> Replayed {

@@ -19,7 +19,7 @@ impl PeakEwma {
             return;
         };
         let elapsed = now.millis_since(before) as f64;
-        let keep = if sample > self.value { 0.0 } else { (-elapsed / tau_ms.max(1.0)).exp() };
+        let keep = if sample > self.value { 0.0 } else { libm::exp(-elapsed / tau_ms.max(1.0)) };
         self.value = sample.mul_add(1.0 - keep, self.value * keep);
         self.at = Some(now);
     }
@@ -76,7 +76,7 @@ impl DecayedMean {
 #[must_use]
 pub fn half_life_decay(now: UnixMicros, before: UnixMicros, half_life_seconds: f64) -> f64 {
     let seconds = now.since(before) as f64 / 1e6;
-    (-seconds / half_life_seconds.max(1e-9)).exp2()
+    libm::exp2(-seconds / half_life_seconds.max(1e-9))
 }
 
 /// Number of buckets: 1 ms to two hours in steps of 30 %.
@@ -100,7 +100,7 @@ impl Default for LogHistogram {
 impl LogHistogram {
     /// Counts a value in milliseconds.
     pub fn count(&mut self, millis: u64) {
-        let bucket = (millis.max(1) as f64).ln() / STEP.ln();
+        let bucket = libm::log(millis.max(1) as f64) / libm::log(STEP);
         let bucket = (bucket.ceil().max(0.0) as usize).min(BUCKETS - 1);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count = count.saturating_add(1);

@@ -31,40 +31,42 @@ pub mod status;
 pub mod trust;
 pub mod trust_book;
 
+mod arc_serde;
 mod columns;
 mod dispute;
 mod evidence;
 mod journal_record;
 mod judging;
 mod lanes;
+mod quoting;
 mod standing;
 mod standing_report;
 mod two_choices;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fedai_protocol::domain_separation::digest;
 use fedai_protocol::message::Received;
-use fedai_protocol::replay_window::{ReplayError, ReplayWindow};
+use fedai_protocol::replay_window::ReplayWindow;
 use fedai_protocol::{
     Dispatch, EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, QuoteRequest, Receipt, Refusal,
-    RefusalCode, TrustAssertion, UnixMicros, UnixSeconds,
+    TrustAssertion, UnixMicros, UnixSeconds,
 };
 use rand_chacha::ChaCha8Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::SeedableRng;
 
 use self::announcing::{Announcement, Announcing, Introduction};
-use self::candidate::method_bits;
-use self::decision_entry::DecisionEntry;
-use self::dispatch_book::{DispatchBook, Flight};
+use self::decision_entry::{DecisionEntry, KeepInputs};
+use self::dispatch_book::DispatchBook;
 use self::follow::FollowBook;
 use self::policy::Policy;
 use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
 use self::receipt_ledger::ReceiptLedger;
 use self::registry::{Admission, Held, Registry};
-use self::scheduler::{Asked, CapacityP2c, Decision, Scheduler, Scratch};
-use self::standing::{Grounds, StandingBook};
+use self::scheduler::{CapacityP2c, Scheduler, Scratch};
 use self::spend_budget::SpendBudget;
+use self::standing::StandingBook;
 use self::status::RouterStatus;
 use self::trust::Trust;
 use self::trust_book::TrustBook;
@@ -79,12 +81,6 @@ const TICK_MICROS: u64 = 1_000_000;
 const REFRESH_MICROS: u64 = 5_000_000;
 /// Longest that a job without a receipt is believed to be under way, in seconds.
 const FLIGHT_SECONDS_MAX: u64 = 120;
-/// How long a refusal is worth reading, in seconds.
-const REFUSAL_SECONDS: u64 = 30;
-/// When a client may ask again that was refused because the memory of requests is full, in milliseconds.
-const BUSY_RETRY_MS: u64 = 10_000;
-/// Second copies that come of one that is allowed.
-const HEDGES_SENT: f64 = 0.05;
 /// Domain of the state hash.
 const STATE_HASH: &str = "fed_ai/router-state/v1";
 
@@ -205,7 +201,9 @@ pub enum Action {
 #[derive(Debug)]
 pub struct RouterCore {
     terms: RouterTerms,
+    policy: Arc<Policy>,
     scheduler: Box<dyn Scheduler>,
+    keeping: KeepInputs,
     registry: Registry,
     desk: QuoteDesk,
     book: DispatchBook,
@@ -238,7 +236,9 @@ impl RouterCore {
     #[must_use]
     pub fn with_scheduler(now: UnixMicros, terms: RouterTerms, scheduler: Box<dyn Scheduler>) -> Self {
         Self {
+            policy: Arc::new(terms.policy.clone()),
             scheduler,
+            keeping: KeepInputs::default(),
             registry: Registry::new(terms.identity, terms.policy.clone()),
             desk: QuoteDesk::new(terms.identity, terms.quotes.clone()),
             book: DispatchBook::new(now.seconds()),
@@ -260,6 +260,13 @@ impl RouterCore {
             restoring: false,
             terms,
         }
+    }
+
+    /// Whose inputs decisions keep.
+    #[must_use]
+    pub fn keeping(mut self, keeping: KeepInputs) -> Self {
+        self.keeping = keeping;
+        self
     }
 
     /// Takes one input; appends what has to be done.
@@ -333,125 +340,6 @@ impl RouterCore {
     #[must_use]
     pub fn status(&self, now: UnixMicros) -> RouterStatus {
         status::picture(self, now)
-    }
-
-    fn quote(
-        &mut self,
-        now: UnixMicros,
-        request: &Received<QuoteRequest>,
-        sealed: bool,
-        out: &mut Vec<Action>,
-    ) {
-        let asker = Asker { client: request.author, request: request.id, sealed };
-        // Only what is admitted is remembered: a flood of free keys must not fill the memory.
-        let mut admitted = self.desk.admit(now, request, self.draining);
-        if admitted.is_ok() {
-            match self.seen.admit(request.id.to_bytes(), now.seconds()) {
-                Ok(()) => {}
-                Err(ReplayError::Seen) => {
-                    out.push(count("fed_router_requests_refused_total", "replayed"));
-                    return;
-                }
-                Err(ReplayError::Full) => {
-                    let text = "too many requests of late; ask another router or try again later";
-                    admitted = Err(Refusal::new(RefusalCode::Busy, text).retry_after(BUSY_RETRY_MS));
-                }
-            }
-        }
-        let answer = admitted.and_then(|()| {
-            let is_retry = self.note_failures(now, request, out);
-            self.afford(now, is_retry)?;
-            self.decide(now, request, out)
-        });
-        match answer {
-            Ok(decision) => {
-                let draft = self.desk.draft(now, request, decision, &self.registry);
-                if draft.dispatch.is_some() {
-                    let luck = dispatch_book::luck_permille(&request.message, &draft.record);
-                    self.send(now, request.id, &draft, luck);
-                }
-                out.push(Action::Quote { asker, draft: Box::new(draft) });
-            }
-            Err(refusal) => {
-                out.push(count("fed_router_requests_refused_total", &refusal.code.as_str()));
-                // A flood of open requests must not buy a signature each.
-                if sealed || refusal.code != RefusalCode::RateLimited {
-                    let expires_at = now.seconds().plus(REFUSAL_SECONDS);
-                    out.push(Action::Refuse { asker, refusal, expires_at });
-                }
-            }
-        }
-    }
-
-    /// A retry is served out of its budget; every other request adds to the budgets.
-    fn afford(&mut self, now: UnixMicros, is_retry: bool) -> Result<(), Refusal> {
-        if !is_retry {
-            self.retries.earn(now);
-            self.hedges.earn(now);
-            return Ok(());
-        }
-        self.retries.spend(now, 1.0).map_err(|wait| {
-            let text = "too many jobs are being asked for again; wait, or ask another router";
-            Refusal::new(RefusalCode::Busy, text).retry_after(wait)
-        })
-    }
-
-    fn decide(
-        &mut self,
-        now: UnixMicros,
-        request: &Received<QuoteRequest>,
-        out: &mut Vec<Action>,
-    ) -> Result<Decision, Refusal> {
-        let message = &request.message;
-        let fleets = self.registry.fleets(message.wanted.model.as_deref());
-        let (fee, methods) = (self.terms.quotes.fee, method_bits(&self.terms.quotes.methods));
-        let asked = Asked { id: request.id, request: message, fee, methods };
-        let seed = self.rng.next_u64();
-        let policy = &self.terms.policy;
-        let decision = self.scheduler.plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
-        let grounds = Grounds { now, asked: &asked, policy };
-        self.standings.note(&grounds, &fleets, decision.as_ref().ok());
-        let (outcome, considered) = match &decision {
-            Ok(decision) => ("chosen", decision.record.considered),
-            Err(none) => ("none", none.considered),
-        };
-        let mode = format!("{:?}", message.mode).to_lowercase();
-        out.push(count("fed_router_decisions_total", &format!("{outcome},{mode}")));
-        out.push(Action::Observe { name: "fed_router_candidates", value: f64::from(considered) });
-        let mut decision = decision.map_err(|none| self.desk.refusal(&none))?;
-        // One in twenty of those who are told when to hedge comes to do so: that is what a 95th percentile is.
-        decision.hedge_after_ms =
-            decision.hedge_after_ms.filter(|_| self.hedges.spend(now, HEDGES_SENT).is_ok());
-        self.decisions = self.decisions.wrapping_add(1);
-        out.push(Action::Decided(Box::new(DecisionEntry {
-            request_id: request.id,
-            request: message.clone(),
-            fee,
-            methods,
-            policy: policy.clone(),
-            fleets: DecisionEntry::snapshot(&fleets, self.decisions),
-            record: decision.record.clone(),
-        })));
-        Ok(decision)
-    }
-
-    /// The chosen node is busy from now on, not only from the moment the ticket is signed.
-    fn send(&mut self, now: UnixMicros, request: EventId, draft: &QuoteDraft, luck: u16) {
-        let Some(first) = draft.nodes.first() else { return };
-        let view = self.registry.view(&first.choice.node, &draft.model);
-        let beside = view.map_or(0, |view| view.jobs(now, &self.terms.policy));
-        let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
-        let flight = Flight {
-            luck_permille: luck,
-            node: first.choice.node,
-            since: now,
-            until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
-            queued: first.choice.terms.wait_ms > 0.0,
-            beside,
-        };
-        self.book.reserve(request, draft.model.clone(), flight);
-        self.registry.touch(now, &first.choice.node, &draft.model, |view| view.sent(now));
-        self.scheduler.sent(now, &first.choice.node, &draft.model);
     }
 
     /// A job that was sent is over.

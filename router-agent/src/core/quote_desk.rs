@@ -3,6 +3,8 @@
 //! A quote is binding: its ceiling covers every node it names, fee included, and each node's part is exactly what its
 //! own signed offer gives. The desk never assumes payment: without a method in common there is no quote.
 
+use std::sync::Arc;
+
 use fedai_protocol::decision_record::DecisionRecord;
 use fedai_protocol::dispatch::DispatchedNode;
 use fedai_protocol::limits::{DISPATCH_SECONDS_MAX, QUOTE_SECONDS_MAX};
@@ -67,7 +69,7 @@ pub struct QuoteDraft {
     /// Ceiling.
     pub ceiling: Msat,
     /// The full decision record.
-    pub record: DecisionRecord,
+    pub record: Arc<DecisionRecord>,
     /// The ticket to be signed, when it was asked for at once.
     pub dispatch: Option<Dispatch>,
     /// When a second copy is worth its cost, in milliseconds after the first was sent.

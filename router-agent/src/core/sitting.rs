@@ -1,6 +1,8 @@
 //! One decision in the making: candidates are filtered and judged when it opens, the decision and its record are
 //! written when it closes. Whatever strategy picks in between, no node that a hard filter rejected can be named.
 
+use std::sync::Arc;
+
 use fedai_protocol::decision_record::Terms;
 use fedai_protocol::limits::QUOTE_NODES_MAX;
 use fedai_protocol::quote_request::Mode;
@@ -165,7 +167,7 @@ impl<'a> Sitting<'a> {
             fee,
             ceiling,
             hedge_after_ms: hedged.map(|row| row.ttft_p95_ms),
-            record: Story { sitting: &self, seed, strategy, ceiling, drawn }.record(),
+            record: Arc::new(Story { sitting: &self, seed, strategy, ceiling, drawn }.record()),
             choices,
         }
     }

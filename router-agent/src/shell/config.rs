@@ -11,6 +11,7 @@ use fedai_relay_bridge::RelayList;
 use serde::{Deserialize, Serialize};
 
 use super::followed_router::{FOLLOWED_MAX, FollowedRouter};
+use crate::core::decision_entry::KeepInputs;
 use crate::core::policy::Policy;
 use crate::core::rate_limit::Rate;
 
@@ -57,10 +58,28 @@ pub struct RouterSettings {
     pub rate_per_key: Rate,
     /// Requests of all keys.
     pub rate_global: Rate,
+    /// What is kept of decisions.
+    pub decisions: DecisionSettings,
     /// Parameters of the scheduler.
     pub policy: Policy,
     /// Whose ranks count, by key, and how much: 0 to 1.
     pub follow: BTreeMap<PublicKey, f64>,
+}
+
+/// What is kept of decisions, for `explain` and `replay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecisionSettings {
+    /// Whose inputs are kept: `sampled`, or `all` for a router whose every decision must be repeatable.
+    pub keep_inputs: KeepInputs,
+    /// Disk that decisions may take, in MiB.
+    pub mebibytes_max: u32,
+}
+
+impl Default for DecisionSettings {
+    fn default() -> Self {
+        Self { keep_inputs: KeepInputs::Sampled, mebibytes_max: 64 }
+    }
 }
 
 impl Default for RouterSettings {
@@ -78,6 +97,7 @@ impl Default for RouterSettings {
             peers: Vec::new(),
             rate_per_key: Rate { burst: 16.0, per_second: 4.0 },
             rate_global: Rate { burst: 2_000.0, per_second: 1_000.0 },
+            decisions: DecisionSettings::default(),
             policy: Policy::default(),
             follow: BTreeMap::new(),
         }

@@ -14,8 +14,8 @@ use crate::core::decision_entry::DecisionEntry;
 
 /// Entries of one generation.
 const LINES_MAX: usize = ROUTER_DECISIONS_MAX / 2;
-/// Bytes of one generation.
-const BYTES_MAX: u64 = 32 * 1_048_576;
+/// A mebibyte, halved: there are two generations.
+const HALF_MEBIBYTE: u64 = 524_288;
 /// Entries that may wait to be written.
 const QUEUE_MAX: usize = 1_024;
 
@@ -27,9 +27,9 @@ pub struct DecisionLog {
 }
 
 impl DecisionLog {
-    /// Opens the log in a data directory.
-    pub fn open(data: &Path) -> std::io::Result<Self> {
-        let generation = Generation::open(data)?;
+    /// Opens the log in a data directory. It takes at most this much disk, in two halves.
+    pub fn open(data: &Path, mebibytes_max: u32) -> std::io::Result<Self> {
+        let generation = Generation::open(data, u64::from(mebibytes_max) * HALF_MEBIBYTE)?;
         let (queue, entries) = sync_channel(QUEUE_MAX);
         let writer = std::thread::Builder::new()
             .name("decision-log".to_owned())
@@ -90,10 +90,11 @@ struct Generation {
     file: BufWriter<File>,
     lines: usize,
     bytes: u64,
+    bytes_max: u64,
 }
 
 impl Generation {
-    fn open(data: &Path) -> std::io::Result<Self> {
+    fn open(data: &Path, bytes_max: u64) -> std::io::Result<Self> {
         let path = path(data);
         let lines = match File::open(&path) {
             Ok(file) => BufReader::new(file).lines().count(),
@@ -101,16 +102,16 @@ impl Generation {
         };
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { data: data.to_owned(), file: BufWriter::new(file), lines, bytes })
+        Ok(Self { data: data.to_owned(), file: BufWriter::new(file), lines, bytes, bytes_max })
     }
 
     fn write(&mut self, entry: &DecisionEntry) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        if self.lines >= LINES_MAX || self.bytes + line.len() as u64 > BYTES_MAX {
+        if self.lines >= LINES_MAX || self.bytes + line.len() as u64 > self.bytes_max {
             self.file.flush()?;
             std::fs::rename(path(&self.data), old_path(&self.data))?;
-            *self = Self::open(&self.data)?;
+            *self = Self::open(&self.data, self.bytes_max)?;
         }
         self.lines += 1;
         self.bytes += line.len() as u64;

@@ -115,7 +115,9 @@ impl Router {
         let signer = Signer::open(data.path(), config.passphrase.as_deref())?;
         let opened = RouterJournal::open(&data.path().join("journal"), now).await?;
         let peers = config.settings.peers.iter().map(FollowedRouter::peer).collect();
-        let mut core = RouterCore::new(now, terms(config, &signer)).following(peers);
+        let mut core = RouterCore::new(now, terms(config, &signer))
+            .following(peers)
+            .keeping(config.settings.decisions.keep_inputs);
         let records = opened.records.len();
         let restore = Input::Restore { since: opened.since, records: opened.records };
         core.handle(now, restore, &mut Vec::new());
@@ -125,7 +127,7 @@ impl Router {
             signer: Arc::new(signer),
             pool,
             journal: opened.journal,
-            decisions: DecisionLog::open(data.path())?,
+            decisions: DecisionLog::open(data.path(), config.settings.decisions.mebibytes_max)?,
             created_at: CreatedAt::open(data.path(), "router")?,
             metrics: Metrics::default(),
             pending: Arc::new(Semaphore::new(PENDING_MAX)),

@@ -14,7 +14,7 @@ use fedai_router_agent::core::node_view::Observation;
 use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::registry::{Held, Registry};
 use fedai_router_agent::core::scheduler::{Asked, Scratch, plan};
-use fedai_router_agent::core::trust::Trust;
+use fedai_router_agent::core::trust::{JobWeight, Trust};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -239,7 +239,7 @@ impl Router {
     fn ended(&mut self, at_ms: f64, job: &Job) {
         let (at, key) = (now(at_ms), node_key(job.node));
         self.registry.touch(at, &key, MODEL, |view| view.ended());
-        self.trust[job.node].accepted(at, Msat::saturating(20_000), true);
+        self.trust[job.node].accepted(at, JobWeight::new(Msat::saturating(20_000), 900, 0), true);
         let (first, total) = (job.first_ms - job.at_ms + RTT_MS, at_ms - job.at_ms + RTT_MS);
         let usage = Usage {
             input_tokens: Tokens::saturating(job.prompt as u64),
