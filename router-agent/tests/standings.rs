@@ -76,7 +76,14 @@ fn a_node_is_told_once_and_only_when_something_was_decided() {
     assert!(told(&mut world).is_empty(), "nothing new");
     world.ask(request(Mode::Balanced));
     let again = told(&mut world);
-    assert!(again.values().all(|standing| standing.offers[0].decisions == 1), "counts begin anew");
+    assert!(again.values().all(|standing| standing.offers[0].decisions == 2), "counts go on for an hour");
+    assert!(again.values().all(|standing| standing.since <= START.plus(62)));
+    world.now = world.now.plus_seconds(3_600);
+    assert!(told(&mut world).is_empty());
+    world.ask(request(Mode::Balanced));
+    assert!(told(&mut world).values().all(|standing| standing.offers[0].decisions == 3));
+    world.ask(request(Mode::Balanced));
+    assert!(told(&mut world).values().all(|standing| standing.offers[0].decisions == 1), "and begin anew");
 }
 
 #[test]

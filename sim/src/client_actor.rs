@@ -173,6 +173,8 @@ impl ClientActor {
                     JourneyAction::Ask(requests) => {
                         inputs.extend(requests.into_iter().filter_map(|request| self.ask(request, turn)));
                     }
+                    // One router is all that this world's clients ask.
+                    JourneyAction::FindRouters(_) => inputs.push_back(JourneyInput::RoutersFound(Vec::new())),
                     JourneyAction::Open { attempt, node, ticket } => {
                         inputs.push_back(self.open(attempt, &node, &ticket, turn));
                     }

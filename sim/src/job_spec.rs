@@ -60,6 +60,8 @@ impl JobWish<'_> {
             previous_node: None,
             routers: self.routers.iter().map(|router| RouterTarget::Router(router.identity)).collect(),
             delivery,
+            follow_peers: false,
+            hedge: false,
             on_break,
             deadline: now.plus_seconds(self.deadline_seconds),
         }

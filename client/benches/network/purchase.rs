@@ -111,6 +111,8 @@ fn spec(contacts: &[RouterContact]) -> JobSpec {
         previous_node: None,
         routers: contacts.iter().map(|contact| RouterTarget::Router(contact.key)).collect(),
         delivery: DeliveryMode::Live,
+        follow_peers: false,
+        hedge: false,
         on_break: OnBreak::Fail,
         deadline: wall_clock::now().plus_millis(TIMEOUT_MS),
     }

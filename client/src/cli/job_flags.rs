@@ -105,6 +105,9 @@ impl JobFlags {
             previous_node,
             routers: targets(settings.router, contacts),
             delivery: if settings.json { DeliveryMode::Buffered } else { DeliveryMode::Live },
+            // Who chose the routers gets those and no others.
+            follow_peers: settings.router == RouterWish::Any,
+            hedge: false,
             on_break: match self.on_break {
                 BreakPolicy::Continue => OnBreak::Continue,
                 BreakPolicy::Restart => OnBreak::Restart,

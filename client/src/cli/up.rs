@@ -33,6 +33,8 @@ const LISTEN: &str = "127.0.0.1:7447";
 const READY_WAIT: Duration = Duration::from_secs(30);
 /// Wait for a part to stop.
 const STOP_WAIT: Duration = Duration::from_secs(40);
+/// Time between two accounts that the router gives to the node.
+const UP_SUMMARY_SECONDS: u64 = 5;
 
 /// Flags of `fedai up`.
 #[derive(Clone, Debug, clap::Args)]
@@ -223,7 +225,9 @@ async fn start_relay(named: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Re
 
 async fn start_router(data: &Path, relays: RelayList) -> Result<Part, CliFailure> {
     let (stop, (tell, ready)) = (CancellationToken::new(), oneshot::channel());
-    let config = RouterConfig::new(data.join("router"), relays);
+    let mut config = RouterConfig::new(data.join("router"), relays);
+    // One node on this machine: it may know at once how it stands.
+    config.settings.summary_seconds = UP_SUMMARY_SECONDS;
     let stopped = stop.clone();
     let run = fedai_router_agent::run(config, stopped, tell);
     let task = tokio::spawn(async move { run.await.map_err(|error| error.to_string()) });

@@ -257,6 +257,13 @@ impl Attempt {
         }
     }
 
+    /// Another node was faster. Unlike a cancelled one it is still counted: it may have delivered something by then.
+    pub fn give_up(&self, out: &mut Vec<AttemptEvent>) {
+        if !self.state.is_terminal() && self.state != JobState::Opened {
+            self.send(FrameBody::Cancel, out);
+        }
+    }
+
     /// A numbered frame in its order.
     fn take(&mut self, now: UnixMicros, body: FrameBody, out: &mut Vec<AttemptEvent>) {
         let step = match &body {

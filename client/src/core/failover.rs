@@ -68,6 +68,27 @@ impl Failover {
         self.is_final |= !refusal.code.is_worth_another_node();
     }
 
+    /// A second attempt beside a first one failed: its node is not tried again, and nothing is final.
+    pub fn rival_failed(&mut self, node: PublicKey, refusal: &Refusal) {
+        if matches!(refusal.code, RefusalCode::Busy | RefusalCode::RateLimited) {
+            self.busy.insert(node);
+        } else {
+            self.failed.insert(node);
+        }
+    }
+
+    /// True when the node was not found to have failed or to be busy.
+    #[must_use]
+    pub fn is_usable(&self, node: &PublicKey) -> bool {
+        !self.failed.contains(node) && !self.busy.contains(node)
+    }
+
+    /// True when one more node may be tried.
+    #[must_use]
+    pub const fn may_attempt(&self, timing: &JourneyTiming) -> bool {
+        self.attempts < timing.attempts_max
+    }
+
     /// A router said no; true codes of load are worth a later try.
     pub fn router_refused(&mut self, refusal: &Refusal) {
         if is_retryable(refusal) {
@@ -89,12 +110,11 @@ impl Failover {
         if self.is_final || self.attempts >= timing.attempts_max {
             return NextStep::End;
         }
-        let usable = |node: &PublicKey| !self.failed.contains(node) && !self.busy.contains(node);
         if let Some(ticket) = ticket.filter(|ticket| ticket.dispatch.expires_at > now) {
             let next = ticket
                 .nodes
                 .iter()
-                .position(|node| usable(&node.node) && node.descriptor.message.is_live(now));
+                .position(|node| self.is_usable(&node.node) && node.descriptor.message.is_live(now));
             if let Some(index) = next {
                 return NextStep::Node(index);
             }

@@ -58,6 +58,8 @@ impl Market {
             previous_node: None,
             routers: vec![RouterTarget::Router(self.router.public_key())],
             delivery: DeliveryMode::Live,
+            follow_peers: false,
+            hedge: false,
             on_break: OnBreak::Continue,
             deadline: NOW.plus(60).micros(),
         }

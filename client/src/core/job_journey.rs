@@ -8,53 +8,66 @@ use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::REQUEST_BYTES_MAX;
 use fedai_protocol::message::Received;
 use fedai_protocol::output_stream::{OutputLine, delivered_bytes};
-use fedai_protocol::receipt::Outcome;
-use fedai_protocol::session_frame::{Failure, Final};
-use fedai_protocol::{
-    PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros, Usage, VerifiedEvent,
-};
+use fedai_protocol::{PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros};
 
 use super::attempt::{Attempt, AttemptEvent};
 use super::delivery::OutputDelivery;
 use super::failover::{Failover, NextStep, is_retryable};
-use super::job_ending::{Answer, AttemptNote, JobFailure, Settlement};
-use super::job_spec::{JobSpec, JourneyTiming, OnBreak};
+use super::hedge::{Hedge, Running};
+use super::job_ending::AttemptNote;
+use super::job_spec::{JobSpec, JourneyTiming, RouterTarget};
 use super::journey_step::{JourneyAction, JourneyInput};
+use super::peer_search::PeerSearch;
 use super::quote_check::Ticket;
 use super::quote_round::QuoteRound;
-use super::receipt_check::{KnownJob, check_receipt};
-use super::spending::Spending;
+use super::retry_budget::RetryBudgets;
+use super::spending::{Spending, SpendingError};
 
 /// Routers asked in one round.
 const ROUTERS_ASKED_MAX: usize = 3;
+/// Wait for the profiles of routers that a full one named, in milliseconds.
+const FIND_WAIT_MS: u64 = 3_000;
 
 /// One job's life.
 #[derive(Debug)]
 pub struct Journey {
-    spec: JobSpec,
-    timing: JourneyTiming,
-    stage: Stage,
-    failover: Failover,
-    spending: Spending,
-    delivery: OutputDelivery,
-    round: Option<QuoteRound>,
-    ticket: Option<Ticket>,
-    is_held: bool,
-    attempt: Option<Attempt>,
-    number: u32,
-    notes: Vec<AttemptNote>,
-    refusal: Option<Refusal>,
-    dishonest: Option<String>,
-    begun_at: UnixMicros,
-    quoted_ms: u64,
-    first_output_at: Option<UnixMicros>,
+    pub(super) spec: JobSpec,
+    pub(super) timing: JourneyTiming,
+    pub(super) stage: Stage,
+    pub(super) failover: Failover,
+    pub(super) spending: Spending,
+    pub(super) delivery: OutputDelivery,
+    pub(super) round: Option<QuoteRound>,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) is_held: bool,
+    /// The attempt whose output is handed on.
+    pub(super) running: Option<Running>,
+    /// Attempts begun so far.
+    pub(super) number: u32,
+    pub(super) hedge: Hedge,
+    pub(super) budgets: RetryBudgets,
+    pub(super) peers: PeerSearch,
+    /// Routers of the list that were asked so far, in turns.
+    pub(super) asked: usize,
+    pub(super) notes: Vec<AttemptNote>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) dishonest: Option<String>,
+    pub(super) begun_at: UnixMicros,
+    pub(super) quoted_ms: u64,
+    pub(super) first_output_at: Option<UnixMicros>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     New,
     Quoting,
-    Waiting { until: UnixMicros },
+    Waiting {
+        until: UnixMicros,
+    },
+    /// Other routers are looked up.
+    Finding {
+        until: UnixMicros,
+    },
     Attempting,
     Ended,
 }
@@ -75,8 +88,12 @@ impl Journey {
             round: None,
             is_held: ticket.is_some(),
             ticket,
-            attempt: None,
+            running: None,
             number: 0,
+            hedge: Hedge::default(),
+            budgets: RetryBudgets::default(),
+            peers: PeerSearch::default(),
+            asked: 0,
             notes: Vec::new(),
             refusal: None,
             dishonest: None,
@@ -84,6 +101,19 @@ impl Journey {
             quoted_ms: 0,
             first_output_at: None,
         }
+    }
+
+    /// Shares its second tries with the other jobs of the process.
+    #[must_use]
+    pub fn sharing(mut self, budgets: RetryBudgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    /// The ticket that is used, when there is one.
+    #[must_use]
+    pub const fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
     }
 
     /// True after the ending.
@@ -98,8 +128,8 @@ impl Journey {
         let next = match self.stage {
             Stage::New | Stage::Ended => return None,
             Stage::Quoting => self.round.as_ref().map(|round| round.poll_timeout(&self.timing)),
-            Stage::Waiting { until } => Some(until),
-            Stage::Attempting => self.attempt.as_ref().and_then(Attempt::poll_timeout),
+            Stage::Waiting { until } | Stage::Finding { until } => Some(until),
+            Stage::Attempting => self.running_timeout(),
         };
         Some(next.unwrap_or(self.spec.deadline).min(self.spec.deadline))
     }
@@ -117,34 +147,35 @@ impl Journey {
                 let text = format!("the request is larger than {REQUEST_BYTES_MAX} bytes");
                 self.stop(JobStep::Cancel, RefusalCode::TooLarge, &text, out);
             }
-            JourneyInput::Start => self.proceed(now, out),
+            JourneyInput::Start => {
+                self.budgets.job(now);
+                self.proceed(now, out);
+            }
             JourneyInput::Asked(question) => self.round.iter_mut().for_each(|round| round.asked(question)),
             JourneyInput::Reply(reply) => self.on_reply(now, &reply, out),
+            JourneyInput::RoutersFound(found) => self.on_routers_found(now, &found, out),
             JourneyInput::Opened { attempt, with } => {
-                if let Some(current) = self.current(attempt) {
-                    current.opened(with);
+                if let Some(run) = self.run_mut(attempt) {
+                    run.attempt.opened(with);
                 }
             }
-            JourneyInput::NotOpened { attempt } if attempt == self.number => {
-                self.leave(now, Refusal::new(RefusalCode::Internal, "the job could not be sealed"), out);
+            JourneyInput::NotOpened { attempt } => {
+                let refusal = Refusal::new(RefusalCode::Internal, "the job could not be sealed");
+                self.act(now, attempt, AttemptEvent::Lost(refusal), out);
             }
-            JourneyInput::NotOpened { .. } => {}
             JourneyInput::Frame { attempt, frame } => {
                 self.drive(now, attempt, out, |current, events| current.frame(now, frame, events));
             }
             JourneyInput::RelaysChanged => {
-                let number = self.number;
-                self.drive(now, number, out, |current, events| current.relays_changed(now, events));
+                for number in self.numbers() {
+                    self.drive(now, number, out, |current, events| current.relays_changed(now, events));
+                }
             }
             JourneyInput::Cancel => {
                 self.stop(JobStep::Cancel, RefusalCode::Cancelled, "stopped by the user", out)
             }
             JourneyInput::Tick => self.on_tick(now, out),
         }
-    }
-
-    fn current(&mut self, attempt: u32) -> Option<&mut Attempt> {
-        self.attempt.as_mut().filter(|_| attempt == self.number)
     }
 
     fn on_tick(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
@@ -154,18 +185,35 @@ impl Journey {
                 self.failover.waited();
                 self.ask(now, out);
             }
+            Stage::Finding { until } if now >= until => self.on_routers_found(now, &[], out),
             Stage::Attempting => {
-                let number = self.number;
-                self.drive(now, number, out, |current, events| current.tick(now, events));
+                self.hedge_if_due(now, out);
+                for number in self.numbers() {
+                    self.drive(now, number, out, |current, events| current.tick(now, events));
+                }
             }
             _ => {}
         }
     }
 
     /// The next node, the next quote, or the end.
-    fn proceed(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
-        match self.failover.next_step(self.ticket.as_ref(), now.seconds(), &self.timing) {
+    pub(super) fn proceed(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
+        let next = self.failover.next_step(self.ticket.as_ref(), now.seconds(), &self.timing);
+        let is_second = match next {
+            NextStep::Node(_) => self.number > 0,
+            NextStep::Quote { .. } => self.failover.rounds() > 0,
+            NextStep::End => false,
+        };
+        if is_second && let Err(wait_ms) = self.budgets.retry(now) {
+            let last = self.refusal.as_ref().map_or(RefusalCode::NoNode, |refusal| refusal.code);
+            let text =
+                format!("too many second tries in this process of late; the first one ended with {last}");
+            self.refusal = Some(Refusal::new(RefusalCode::RateLimited, text).retry_after(wait_ms));
+            return self.fail(out);
+        }
+        match next {
             NextStep::Node(index) => self.open(now, index, out),
+            NextStep::Quote { .. } if self.peers.has_fresh() => self.ask(now, out),
             NextStep::Quote { wait_ms: 0 } => self.ask(now, out),
             NextStep::Quote { wait_ms } => {
                 self.stage = Stage::Waiting { until: now.plus_millis(wait_ms) };
@@ -175,24 +223,30 @@ impl Journey {
     }
 
     fn ask(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
-        let asked_before = self.routers_asked();
         self.failover.count_round();
         self.stage = Stage::Quoting;
         self.ticket = None;
         self.is_held = false;
         let avoided: Vec<PublicKey> = self.failover.avoided().collect();
-        let routers = self.spec.routers.iter().cycle().skip(asked_before);
-        let requests: Vec<QuoteRequest> = routers
-            .take(self.spec.routers.len().min(ROUTERS_ASKED_MAX))
-            .map(|router| self.spec.quote_request(*router, avoided.iter().copied(), now))
+        let requests: Vec<QuoteRequest> = self
+            .next_routers()
+            .into_iter()
+            .map(|router| self.spec.quote_request(router, avoided.iter().copied(), now))
             .collect();
         self.round = Some(QuoteRound::new(now, requests.len()));
         out.push(JourneyAction::Ask(requests));
     }
 
-    /// Places in the list of routers that earlier rounds have used up; each round goes on where the last one ended.
-    const fn routers_asked(&self) -> usize {
-        (self.failover.rounds() as usize).saturating_mul(ROUTERS_ASKED_MAX)
+    /// Routers that were found for us come first; else each round goes on in the list where the last one ended.
+    fn next_routers(&mut self) -> Vec<RouterTarget> {
+        let fresh = self.peers.take_fresh(ROUTERS_ASKED_MAX);
+        if !fresh.is_empty() {
+            return fresh.into_iter().map(RouterTarget::Router).collect();
+        }
+        let count = self.spec.routers.len().min(ROUTERS_ASKED_MAX);
+        let routers = self.spec.routers.iter().cycle().skip(self.asked).take(count).copied().collect();
+        self.asked = self.asked.saturating_add(count);
+        routers
     }
 
     fn on_reply(&mut self, now: UnixMicros, reply: &Received<QuoteReply>, out: &mut Vec<JourneyAction>) {
@@ -212,11 +266,14 @@ impl Journey {
             self.dishonest = result.dishonest;
         }
         self.ticket = result.best;
+        let peers = if self.ticket.is_none() { result.peers } else { Vec::new() };
+        let peers = self.peers.choose(peers, &self.spec);
+        let is_looking = !peers.is_empty();
         if self.ticket.is_none() {
             match result.refusal {
                 Some(refusal) => {
                     // As long as there are routers that were not asked, none of the others has the last word.
-                    if self.routers_asked() >= self.spec.routers.len() {
+                    if self.asked >= self.spec.routers.len() && !is_looking {
                         self.failover.router_refused(&refusal);
                     }
                     // The last word of routers counts, unless it was load or a node has spoken already.
@@ -231,32 +288,62 @@ impl Journey {
                 None => {}
             }
         }
+        if is_looking {
+            self.stage = Stage::Finding { until: now.plus_millis(FIND_WAIT_MS) };
+            out.push(JourneyAction::FindRouters(peers));
+            return;
+        }
         self.proceed(now, out);
     }
 
-    fn open(&mut self, now: UnixMicros, index: usize, out: &mut Vec<JourneyAction>) {
-        let Some(ticket) = self.ticket.clone() else { return };
-        let Some(node) = ticket.nodes.get(index).cloned() else { return };
-        self.number = self.number.saturating_add(1);
-        let worst = node.max_cost.saturating_add(ticket.fee);
-        if let Err(error) = self.spending.reserve(self.number, worst) {
-            self.refusal = Some(Refusal::new(RefusalCode::PriceCeiling, error.to_string()));
-            return self.fail(out);
+    /// Other routers were looked up: they are asked at once, whatever the full one said of waiting.
+    fn on_routers_found(&mut self, now: UnixMicros, found: &[PublicKey], out: &mut Vec<JourneyAction>) {
+        if matches!(self.stage, Stage::Finding { .. }) {
+            self.peers.found(found);
+            self.proceed(now, out);
         }
+    }
+
+    fn open(&mut self, now: UnixMicros, index: usize, out: &mut Vec<JourneyAction>) {
+        match self.begin(now, index, out) {
+            Ok(None) => {}
+            Ok(Some(run)) => {
+                self.stage = Stage::Attempting;
+                self.delivery.next_attempt();
+                self.running = Some(run);
+                self.hedge = self.plan_hedge(now, index);
+            }
+            Err(error) => {
+                self.refusal = Some(Refusal::new(RefusalCode::PriceCeiling, error.to_string()));
+                self.fail(out);
+            }
+        }
+    }
+
+    /// Begins an attempt at a node of the ticket, with its worst case reserved.
+    pub(super) fn begin(
+        &mut self,
+        now: UnixMicros,
+        index: usize,
+        out: &mut Vec<JourneyAction>,
+    ) -> Result<Option<Running>, SpendingError> {
+        let Some(ticket) = self.ticket.clone() else { return Ok(None) };
+        let Some(node) = ticket.nodes.get(index).cloned() else { return Ok(None) };
+        let number = self.number.saturating_add(1);
+        self.spending.reserve(number, node.max_cost.saturating_add(ticket.fee))?;
+        self.number = number;
         self.failover.count_attempt();
-        self.stage = Stage::Attempting;
-        self.delivery.next_attempt();
+        let note = self.notes.len();
         self.notes.push(AttemptNote::new(node.node, ticket.router));
         let mut attempt = Attempt::new(node.clone(), self.timing, now);
         if ticket.nodes.len() > index.saturating_add(1) {
             attempt = attempt.stalled_after(self.spec.deadline.millis_since(now) / 2);
         }
-        self.attempt = Some(attempt);
-        let attempt = self.number;
-        out.push(JourneyAction::Open { attempt, node: Box::new(node), ticket: Box::new(ticket) });
+        out.push(JourneyAction::Open { attempt: number, node: Box::new(node), ticket: Box::new(ticket) });
+        Ok(Some(Running { number, attempt, note, lines: Vec::new() }))
     }
 
-    /// Lets the current attempt take something, and acts on what it says.
+    /// Lets an attempt take something, and acts on what it says.
     fn drive(
         &mut self,
         now: UnixMicros,
@@ -265,26 +352,34 @@ impl Journey {
         take: impl FnOnce(&mut Attempt, &mut Vec<AttemptEvent>),
     ) {
         let mut events = Vec::new();
-        if let Some(current) = self.current(attempt) {
-            take(current, &mut events);
+        if let Some(run) = self.run_mut(attempt) {
+            take(&mut run.attempt, &mut events);
         }
         for event in events {
-            if attempt != self.number || self.stage != Stage::Attempting {
-                return;
-            }
-            match event {
-                AttemptEvent::Send { s, body } => out.push(JourneyAction::Send { attempt, s, body }),
-                AttemptEvent::OpenAgain => out.push(JourneyAction::OpenAgain { attempt }),
-                AttemptEvent::Accepted => {}
-                AttemptEvent::Lines(lines) => self.deliver(now, lines, out),
-                AttemptEvent::Finished(last) => self.finish(now, *last, out),
-                AttemptEvent::Broken(failure) => self.on_broken(now, failure, out),
-                AttemptEvent::Lost(refusal) => self.leave(now, refusal, out),
-            }
+            self.act(now, attempt, event, out);
         }
     }
 
-    fn deliver(&mut self, now: UnixMicros, lines: Vec<OutputLine>, out: &mut Vec<JourneyAction>) {
+    fn act(&mut self, now: UnixMicros, attempt: u32, event: AttemptEvent, out: &mut Vec<JourneyAction>) {
+        if self.stage != Stage::Attempting || self.run_mut(attempt).is_none() {
+            return;
+        }
+        let Some(event) = self.race(now, attempt, event, out) else { return };
+        if self.stage != Stage::Attempting {
+            return;
+        }
+        match event {
+            AttemptEvent::Send { s, body } => out.push(JourneyAction::Send { attempt, s, body }),
+            AttemptEvent::OpenAgain => out.push(JourneyAction::OpenAgain { attempt }),
+            AttemptEvent::Accepted => {}
+            AttemptEvent::Lines(lines) => self.deliver(now, lines, out),
+            AttemptEvent::Finished(last) => self.finish(now, *last, out),
+            AttemptEvent::Broken(failure) => self.on_broken(now, failure, out),
+            AttemptEvent::Lost(refusal) => self.leave(now, refusal, out),
+        }
+    }
+
+    pub(super) fn deliver(&mut self, now: UnixMicros, lines: Vec<OutputLine>, out: &mut Vec<JourneyAction>) {
         if lines.iter().any(|line| delivered_bytes(&line.choice) > 0) {
             self.first_output_at.get_or_insert(now);
         }
@@ -293,184 +388,6 @@ impl Journey {
             Ok(fresh) => out.push(JourneyAction::Deliver(fresh)),
             Err(diverged) => self.on_diverged(&diverged.to_string(), out),
         }
-    }
-
-    /// A different answer cannot be joined to what was handed on: begin anew if that was asked for, else end.
-    fn on_diverged(&mut self, what: &str, out: &mut Vec<JourneyAction>) {
-        if self.spec.on_break == OnBreak::Restart {
-            let text = self.delivery.text().to_owned();
-            self.delivery.forget_shown();
-            self.delivery.next_attempt();
-            out.push(JourneyAction::Restarted);
-            let line = OutputLine { text, ..OutputLine::default() };
-            if let Ok(lines) = self.delivery.push(vec![line]) {
-                out.push(JourneyAction::Deliver(lines));
-            }
-            return;
-        }
-        let text = format!("the node broke off in mid-stream, and {what}");
-        self.stop(JobStep::Cancel, RefusalCode::RunnerInterrupted, &text, out);
-    }
-
-    /// The node says that it is done: check, settle, end.
-    fn finish(&mut self, now: UnixMicros, last: Final, out: &mut Vec<JourneyAction>) {
-        let rest = match self.delivery.finish() {
-            Ok(rest) => rest,
-            Err(_) if self.spec.on_break == OnBreak::Restart => {
-                self.on_diverged("", out);
-                Vec::new()
-            }
-            Err(diverged) => {
-                let text = format!("the node broke off in mid-stream, and {diverged}");
-                return self.stop(JobStep::Cancel, RefusalCode::RunnerInterrupted, &text, out);
-            }
-        };
-        if !rest.is_empty() {
-            out.push(JourneyAction::Deliver(rest));
-        }
-        let seen =
-            self.attempt.as_ref().and_then(|attempt| attempt.output().finish_reason().map(str::to_owned));
-        let settled = self.settle(now, &last.receipt, Outcome::Complete, Some(&last.output_sha256), out);
-        let (Some((settlement, usage)), Some(ticket)) = (settled, self.ticket.take()) else { return };
-        self.note("complete");
-        let answer = Answer {
-            text: self.delivery.text().to_owned(),
-            finish_reason: seen.unwrap_or(last.finish_reason),
-            usage: usage.unwrap_or(last.usage),
-            ticket,
-            settlement,
-            attempts: core::mem::take(&mut self.notes),
-            quote_ms: self.quoted_ms,
-            ttft_ms: self.first_output_at.unwrap_or(now).millis_since(self.begun_at),
-            total_ms: now.millis_since(self.begun_at),
-        };
-        out.push(JourneyAction::Close { attempt: self.number });
-        out.push(JourneyAction::End(Box::new(Ok(answer))));
-        self.stage = Stage::Ended;
-        self.attempt = None;
-    }
-
-    /// Checks a receipt and books what it charges; gives what was made of it, and the usage of a true one.
-    fn settle(
-        &mut self,
-        now: UnixMicros,
-        receipt: &VerifiedEvent,
-        outcome: Outcome,
-        claimed_sha256: Option<&str>,
-        out: &mut Vec<JourneyAction>,
-    ) -> Option<(Settlement, Option<Usage>)> {
-        let (attempt, ticket) = (self.attempt.as_ref()?, self.ticket.as_ref()?);
-        let opened = attempt.opened_with()?;
-        let request_hash = fedai_protocol::job_open::request_hash(self.spec.request.as_bytes());
-        let request_hash = hex::encode(request_hash);
-        let known = KnownJob {
-            job: opened.job,
-            session: opened.session,
-            nonce: &opened.nonce,
-            request_hash: &request_hash,
-            request_bytes: self.spec.request.len() as u64,
-            messages: self.spec.messages,
-            payment: ticket.dispatch.payment,
-            dispatch: ticket.dispatch_event.id(),
-            router: ticket.router,
-            node: attempt.node(),
-            output: attempt.output(),
-            outcome,
-            claimed_sha256,
-        };
-        let checked = check_receipt(receipt, &known);
-        let (number, usage) = (self.number, checked.as_ref().ok().map(|receipt| receipt.usage));
-        match &checked {
-            Ok(true_receipt) => drop(self.spending.settle(number, true_receipt.amount)),
-            Err(_) => self.spending.release(number),
-        }
-        let settlement = Settlement {
-            attempt: number,
-            job: opened.job,
-            node: attempt.node().clone(),
-            dispatch: ticket.dispatch_event.clone(),
-            receipt: receipt.clone(),
-            verdict: checked.map(|receipt| receipt.amount),
-            observed_ttft_ms: attempt.ttft_ms(),
-            observed_total_ms: attempt.total_ms(now),
-        };
-        out.push(JourneyAction::Settle(Box::new(settlement.clone())));
-        Some((settlement, usage))
-    }
-
-    fn on_broken(&mut self, now: UnixMicros, failure: Failure, out: &mut Vec<JourneyAction>) {
-        if let Some(receipt) = &failure.receipt {
-            self.settle(now, receipt, Outcome::Partial, None, out);
-        }
-        self.leave(now, failure.refusal, out);
-    }
-
-    /// Leaves the current node and goes on as the policy says.
-    fn leave(&mut self, now: UnixMicros, refusal: Refusal, out: &mut Vec<JourneyAction>) {
-        let Some(attempt) = self.attempt.take() else { return };
-        self.note(&refusal.code.as_str());
-        self.spending.release(self.number);
-        out.push(JourneyAction::Close { attempt: self.number });
-        if self.is_held && !attempt.has_answered() {
-            // The keys that it names may be from before a restart of the node: that is the ticket's fault, so ask anew.
-            self.ticket = None;
-        } else {
-            self.failover.node_failed(attempt.node().node, &refusal);
-        }
-        self.refusal = Some(refusal);
-        if self.delivery.has_shown() {
-            match self.spec.on_break {
-                OnBreak::Continue => {}
-                OnBreak::Fail => return self.fail(out),
-                OnBreak::Restart => {
-                    self.delivery.forget_shown();
-                    out.push(JourneyAction::Restarted);
-                }
-            }
-        }
-        self.proceed(now, out);
-    }
-
-    /// Stops whatever is going on and ends with a refusal of our own.
-    fn stop(&mut self, step: JobStep, code: RefusalCode, text: &str, out: &mut Vec<JourneyAction>) {
-        let mut events = Vec::new();
-        if let Some(attempt) = &mut self.attempt {
-            attempt.cancel(step, &mut events);
-        }
-        let attempt = self.number;
-        for event in events {
-            if let AttemptEvent::Send { s, body } = event {
-                out.push(JourneyAction::Send { attempt, s, body });
-            }
-        }
-        if self.attempt.take().is_some() {
-            self.note(&code.as_str());
-            out.push(JourneyAction::Close { attempt });
-        }
-        self.refusal = Some(Refusal::new(code, text));
-        self.fail(out);
-    }
-
-    fn note(&mut self, outcome: &str) {
-        if let Some(note) = self.notes.last_mut() {
-            outcome.clone_into(&mut note.outcome);
-        }
-    }
-
-    fn fail(&mut self, out: &mut Vec<JourneyAction>) {
-        let refusal = self
-            .refusal
-            .take()
-            .unwrap_or_else(|| Refusal::new(RefusalCode::NoNode, "nothing is left to try"));
-        let failure = JobFailure {
-            refusal,
-            dishonest: self.dishonest.take(),
-            has_shown: self.delivery.has_shown(),
-            attempts: core::mem::take(&mut self.notes),
-            spent: self.spending.spent(),
-        };
-        self.stage = Stage::Ended;
-        out.push(JourneyAction::End(Box::new(Err(failure))));
     }
 }
 

@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fedai_protocol::payment_offer::Balance;
 use fedai_protocol::quote::{CheckedNode, QuoteOutcome};
-use fedai_protocol::session_frame::{Accept, Chunk, Direction, FrameBody, SessionFrame};
-use fedai_protocol::{JobId, QuoteRequest};
+use fedai_protocol::receipt::Outcome;
+use fedai_protocol::session_frame::{Accept, Chunk, Direction, Failure, Final, FrameBody, SessionFrame};
+use fedai_protocol::{JobId, QuoteRequest, VerifiedEvent};
 use proptest::prelude::*;
 
 use super::super::attempt::OpenedWith;
 use super::super::fixture_tests::{Market, line, micros};
-use super::super::job_spec::{DeliveryMode, RouterTarget};
+use super::super::job_ending::{Answer, JobFailure, Settlement};
+use super::super::job_spec::{DeliveryMode, OnBreak, RouterTarget};
 use super::super::receipt_check::ReceiptDispute;
 use super::*;
+
+#[path = "job_journey_hedge_tests.rs"]
+mod hedging;
+#[path = "job_journey_peer_tests.rs"]
+mod peers;
 
 #[path = "job_journey_recovery_tests.rs"]
 mod recovery;
@@ -20,6 +27,7 @@ mod recovery;
 /// What the next question is answered with.
 enum Script {
     Quote(Vec<usize>),
+    Hedged(Vec<usize>, u64),
     Refusal(Refusal),
 }
 
@@ -44,16 +52,32 @@ impl Play {
         Self::with_ticket(nodes, scripts, bend, None)
     }
 
+    /// One job of a process that has others.
+    fn sharing(nodes: usize, scripts: Vec<Script>, budgets: &RetryBudgets) -> Self {
+        let fastest = |spec: &mut JobSpec| spec.mode = fedai_protocol::quote_request::Mode::Fastest;
+        Self::begin(nodes, scripts, fastest, None, budgets.clone())
+    }
+
     fn with_ticket(
         nodes: usize,
         scripts: Vec<Script>,
         bend: impl FnOnce(&mut JobSpec),
         ticket: Option<Ticket>,
     ) -> Self {
+        Self::begin(nodes, scripts, bend, ticket, RetryBudgets::default())
+    }
+
+    fn begin(
+        nodes: usize,
+        scripts: Vec<Script>,
+        bend: impl FnOnce(&mut JobSpec),
+        ticket: Option<Ticket>,
+        budgets: RetryBudgets,
+    ) -> Self {
         let market = Market::new(nodes);
         let mut spec = market.spec();
         bend(&mut spec);
-        let journey = Journey::new(spec, JourneyTiming::default(), ticket, micros(0));
+        let journey = Journey::new(spec, JourneyTiming::default(), ticket, micros(0)).sharing(budgets);
         let mut play = Self {
             market,
             journey,
@@ -88,6 +112,7 @@ impl Play {
                 self.opened.insert(attempt, (*node, *ticket, with.clone()));
                 self.input(JourneyInput::Opened { attempt, with });
             }
+            JourneyAction::FindRouters(peers) => panic!("nobody named a router: {peers:?}"),
             JourneyAction::OpenAgain { .. } => self.open_agains += 1,
             JourneyAction::Send { attempt, body, .. } => self.sent.push((attempt, body)),
             JourneyAction::Deliver(lines) => self.shown.extend(lines.iter().map(|line| line.text.as_str())),
@@ -107,6 +132,11 @@ impl Play {
         self.input(JourneyInput::Asked(question));
         let reply = match self.scripts.pop_front() {
             Some(Script::Quote(nodes)) => self.market.good_reply(&question, &nodes),
+            Some(Script::Hedged(nodes, after)) => {
+                let mut quote = self.market.quote(&question, &nodes);
+                quote.hedge_after_ms = Some(after);
+                self.market.reply(&question, QuoteOutcome::Quote(Box::new(quote)))
+            }
             Some(Script::Refusal(refusal)) => self.market.reply(&question, QuoteOutcome::Refusal(refusal)),
             None => return,
         };
@@ -143,23 +173,39 @@ impl Play {
         self.final_of_stream(attempt, &stream)
     }
 
+    /// The honest receipt of an attempt that was broken off after these pieces.
+    fn partial_receipt(&mut self, attempt: u32, pieces: &[&str]) -> VerifiedEvent {
+        let stream: String = pieces.iter().map(|piece| line(piece)).collect();
+        self.receipt_of_stream(attempt, &stream, Outcome::Partial).1
+    }
+
     fn final_of_stream(&mut self, attempt: u32, stream: &str) -> FrameBody {
+        let (usage, receipt) = self.receipt_of_stream(attempt, stream, Outcome::Complete);
+        let mut counter = fedai_protocol::output_stream::OutputCounter::default();
+        counter.push(stream).unwrap();
+        FrameBody::Final(Box::new(Final {
+            usage,
+            finish_reason: "stop".into(),
+            output_sha256: counter.sha256(),
+            receipt,
+        }))
+    }
+
+    fn receipt_of_stream(
+        &mut self,
+        attempt: u32,
+        stream: &str,
+        outcome: Outcome,
+    ) -> (fedai_protocol::Usage, VerifiedEvent) {
         let (node, ticket, with) = self.opened[&attempt].clone();
         let index = self.market.nodes.iter().position(|key| key.public_key() == node.node).unwrap();
         let quoted = ticket.nodes.iter().position(|quoted| quoted.node == node.node).unwrap();
         let offer = self.market.quoted(index).offer;
         let mut receipt = self.market.receipt(index, &offer, &ticket.dispatch_event, &with, stream);
         receipt.offer = ticket.nodes[quoted].offer.id;
+        receipt.outcome = outcome;
         let key = self.market.nodes[index].clone();
-        let event = self.market.sign(&key, &receipt);
-        let mut counter = fedai_protocol::output_stream::OutputCounter::default();
-        counter.push(stream).unwrap();
-        FrameBody::Final(Box::new(Final {
-            usage: receipt.usage,
-            finish_reason: "stop".into(),
-            output_sha256: counter.sha256(),
-            receipt: event,
-        }))
+        (receipt.usage, self.market.sign(&key, &receipt))
     }
 
     fn finish(&mut self, attempt: u32, s: u64, pieces: &[&str]) {

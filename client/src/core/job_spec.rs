@@ -73,6 +73,10 @@ pub struct JobSpec {
     pub routers: Vec<RouterTarget>,
     /// When output is handed on.
     pub delivery: DeliveryMode,
+    /// Ask routers that a full one names, too; not where the user has chosen the routers.
+    pub follow_peers: bool,
+    /// Begin a second attempt beside a slow first one, whatever the mode; the mode `fastest` does so anyway.
+    pub hedge: bool,
     /// What to do when a node is gone in mid-stream.
     pub on_break: OnBreak,
     /// The job is worthless after this.

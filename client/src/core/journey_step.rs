@@ -2,9 +2,9 @@
 
 use fedai_protocol::message::Received;
 use fedai_protocol::output_stream::OutputLine;
-use fedai_protocol::quote::CheckedNode;
+use fedai_protocol::quote::{CheckedNode, PeerRouter};
 use fedai_protocol::session_frame::{FrameBody, SessionFrame};
-use fedai_protocol::{QuoteReply, QuoteRequest};
+use fedai_protocol::{PublicKey, QuoteReply, QuoteRequest};
 
 use super::attempt::OpenedWith;
 use super::job_ending::{Answer, JobFailure, Settlement};
@@ -19,6 +19,8 @@ pub enum JourneyInput {
     Asked(Question),
     /// A router answered.
     Reply(Box<Received<QuoteReply>>),
+    /// Routers that were looked up and can be asked.
+    RoutersFound(Vec<PublicKey>),
     /// A job was opened.
     Opened {
         /// Which attempt.
@@ -51,6 +53,8 @@ pub enum JourneyInput {
 pub enum JourneyAction {
     /// Ask these routers with one fresh ticket key, and say what was asked.
     Ask(Vec<QuoteRequest>),
+    /// Look up these routers, and say which of them can be asked.
+    FindRouters(Vec<PeerRouter>),
     /// Open the job at a node with a fresh session key, and say with what.
     Open {
         /// Which attempt.

@@ -32,6 +32,8 @@ pub struct Ticket {
     pub fee: Msat,
     /// Most that one job can cost.
     pub ceiling: Msat,
+    /// When a second attempt would pay off, as the router says.
+    pub hedge_after_ms: Option<u64>,
     /// Digest of the decision record.
     pub decision: String,
     /// The decision record, when it came along.
@@ -173,6 +175,7 @@ pub fn check_reply(
         dispatch,
         fee: quote.fee,
         ceiling: quote.ceiling,
+        hedge_after_ms: quote.hedge_after_ms,
         decision: quote.decision.clone(),
         record: quote.record.clone(),
     })

@@ -1,12 +1,14 @@
 //! One round of asking: several routers, one window of time, the best answer that holds.
 
 use fedai_protocol::message::Received;
+use fedai_protocol::quote::PeerRouter;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::{PublicKey, QuoteReply, Refusal, UnixMicros};
 
 use super::failover::is_retryable;
 use super::job_spec::{JobSpec, JourneyTiming};
 use super::quote_check::{Question, QuoteProblem, Ticket, check_reply};
+use super::quote_rank::{RankedTicket, best};
 
 /// Answers that were collected.
 #[derive(Clone, Debug)]
@@ -16,7 +18,8 @@ pub struct QuoteRound {
     wanted: usize,
     questions: Vec<Question>,
     answered: Vec<PublicKey>,
-    tickets: Vec<Ticket>,
+    tickets: Vec<RankedTicket>,
+    peers: Vec<PeerRouter>,
     refusal: Option<Refusal>,
     problem: Option<Refusal>,
     dishonest: Option<String>,
@@ -30,6 +33,8 @@ pub struct RoundResult {
     /// A refusal, when there is no quote: a router's own one rather than what is wrong with a quote, and one that is
     /// worth a later try rather than a final one.
     pub refusal: Option<Refusal>,
+    /// Routers that those who had no room named.
+    pub peers: Vec<PeerRouter>,
     /// What a dishonest router did, when no other router answered as it should.
     pub dishonest: Option<String>,
 }
@@ -45,6 +50,7 @@ impl QuoteRound {
             questions: Vec::new(),
             answered: Vec::new(),
             tickets: Vec::new(),
+            peers: Vec::new(),
             refusal: None,
             problem: None,
             dishonest: None,
@@ -80,9 +86,11 @@ impl QuoteRound {
             Err(QuoteProblem::NotForUs) => return,
             Ok(ticket) => {
                 self.first_at.get_or_insert(now);
-                self.tickets.push(ticket);
+                let answered_ms = now.millis_since(self.begun_at);
+                self.tickets.push(RankedTicket { ticket, answered_ms });
             }
             Err(QuoteProblem::Refused(refusal)) => {
+                self.peers.extend(reply.message.peers.iter().cloned());
                 if self.refusal.is_none() || is_retryable(&refusal) {
                     self.refusal = Some(refusal);
                 }
@@ -92,18 +100,13 @@ impl QuoteRound {
         self.answered.push(reply.author);
     }
 
-    /// The best quote: by price where price is what counts, else by time, and by price among equals.
+    /// The best quote by what is valued, or why there is none.
     #[must_use]
     pub fn conclude(self, mode: Mode) -> RoundResult {
-        let rank = |ticket: &Ticket| {
-            let cost = ticket.ceiling.get();
-            let wait = ticket.nodes.first().map_or(u64::MAX, |node| node.expected_ttft_ms);
-            if mode == Mode::Cheapest { (cost, wait) } else { (wait, cost) }
-        };
-        let best = self.tickets.into_iter().min_by_key(|ticket| (rank(ticket), ticket.router));
+        let best = best(self.tickets, mode);
         let is_answered = best.is_some() || self.refusal.is_some();
         let dishonest = self.dishonest.filter(|_| !is_answered);
-        RoundResult { best, refusal: self.refusal.or(self.problem), dishonest }
+        RoundResult { best, refusal: self.refusal.or(self.problem), peers: self.peers, dishonest }
     }
 
     fn note_problem(&mut self, problem: &QuoteProblem) {

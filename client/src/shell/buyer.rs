@@ -18,9 +18,10 @@ use super::job_record::{JobRecord, JobRecords};
 use super::job_run::JobRun;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
-use crate::core::job_ending::{Answer, JobFailure};
+use crate::core::job_ending::{Answer, AttemptNote, JobFailure};
 use crate::core::job_spec::{JobSpec, JourneyTiming};
 use crate::core::quote_check::Ticket;
+use crate::core::retry_budget::RetryBudgets;
 
 /// Routers kept when none is named; a job asks a few of them at a time.
 const ROUTERS_KEPT_MAX: usize = 12;
@@ -67,6 +68,14 @@ pub struct Bought {
     pub is_kept: bool,
 }
 
+/// What became of a job, as its record says it. An aborted job has no receipt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecordedOutcome {
+    pub(crate) job: Option<EventId>,
+    pub(crate) node: Option<PublicKey>,
+    pub(crate) receipt: Option<EventId>,
+}
+
 /// Buys answers.
 #[derive(Clone)]
 pub struct Buyer {
@@ -74,6 +83,8 @@ pub struct Buyer {
     pub(crate) store: ReceiptStore,
     pub(crate) records: JobRecords,
     pub(crate) timing: JourneyTiming,
+    /// Second tries of all jobs of this process.
+    pub(crate) budgets: RetryBudgets,
 }
 
 impl Buyer {
@@ -93,7 +104,8 @@ impl Buyer {
     #[must_use]
     pub fn over(pool: RelayPool, data: &Path) -> Self {
         let timing = JourneyTiming::default();
-        Self { pool, store: ReceiptStore::new(data), records: JobRecords::new(data), timing }
+        let (store, records) = (ReceiptStore::new(data), JobRecords::new(data));
+        Self { pool, store, records, timing, budgets: RetryBudgets::default() }
     }
 
     /// The relays.
@@ -141,26 +153,22 @@ impl Buyer {
     ) -> Result<Ticket, JobFailure> {
         let run = JobRun::begin(self, spec, contacts, None).await;
         let ticket = Box::pin(run.quote(cancel)).await?;
-        self.keep_record(&ticket, None);
+        self.keep_record(&ticket, &[], RecordedOutcome::default());
         Ok(ticket)
     }
 
     /// Keeps the decision for `fedai why`; a disk that fails costs the explanation, not the answer.
-    pub(crate) fn keep_record(&self, ticket: &Ticket, done: Option<(&Answer, EventId)>) {
+    pub(crate) fn keep_record(&self, ticket: &Ticket, attempts: &[AttemptNote], outcome: RecordedOutcome) {
         let record = JobRecord {
             v: 1,
             request: ticket.request,
             router: ticket.router,
             decision: ticket.decision.clone(),
             record: ticket.record.as_deref().cloned(),
-            job: done.map(|(answer, _)| answer.settlement.job.0),
-            node: done.map(|(answer, _)| answer.settlement.node.node),
-            receipt: done.map(|(_, receipt)| receipt),
-            attempts: done
-                .map(|(answer, _)| {
-                    answer.attempts.iter().map(|note| (note.node, note.outcome.clone())).collect()
-                })
-                .unwrap_or_default(),
+            job: outcome.job,
+            node: outcome.node,
+            receipt: outcome.receipt,
+            attempts: attempts.iter().map(|note| (note.node, note.outcome.clone())).collect(),
         };
         if let Err(error) = self.records.keep(&record) {
             tracing::warn!(%error, "the decision record was not kept");

@@ -11,7 +11,7 @@ use fedai_protocol::job_open::{JobEndpoint, RequestBody, request_hash};
 use fedai_protocol::limits::ANNOUNCED_URLS_MAX;
 use fedai_protocol::message::{Message, Received};
 use fedai_protocol::payment_offer::Payment;
-use fedai_protocol::quote::CheckedNode;
+use fedai_protocol::quote::{CheckedNode, PeerRouter};
 use fedai_protocol::sealed_session::{Conversation, base64_encode};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{
@@ -21,7 +21,8 @@ use fedai_protocol::{
 use fedai_relay_bridge::{RelayRole, Subscription, SystemEntropy, filters, wall_clock};
 use tokio_util::sync::CancellationToken;
 
-use super::buyer::{Bought, Buyer, HeldTicket, OutputSink, RouterContact, sealed_draft};
+use super::buyer::{Bought, Buyer, HeldTicket, OutputSink, RecordedOutcome, RouterContact, sealed_draft};
+use super::network_view::NetworkView;
 use super::own_quotes::own_quote;
 use crate::core::attempt::OpenedWith;
 use crate::core::job_ending::{Answer, JobFailure, Settlement};
@@ -35,6 +36,8 @@ use crate::core::session_door::SessionDoor;
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(3);
 /// Wait for relays to take the word on a receipt before the program may end.
 const ACK_WAIT: Duration = Duration::from_secs(3);
+/// Wait for the profiles of routers that a full one named.
+const FIND_WAIT: Duration = Duration::from_millis(1_500);
 
 /// One job under way.
 pub(crate) struct JobRun<'a> {
@@ -50,6 +53,8 @@ pub(crate) struct JobRun<'a> {
     sessions: BTreeMap<u32, OpenSession>,
     acks: Vec<tokio::task::JoinHandle<()>>,
     last_ack: Option<(VerifiedEvent, bool)>,
+    /// The last attempt's ticket, node and job, for the record of a job without an answer.
+    last_open: Option<(Ticket, RecordedOutcome)>,
 }
 
 /// What goes into every job open of this job.
@@ -97,7 +102,7 @@ impl<'a> JobRun<'a> {
             buyer,
             job,
             sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
-            journey: Journey::new(spec, buyer.timing, ticket, now),
+            journey: Journey::new(spec, buyer.timing, ticket, now).sharing(buyer.budgets.clone()),
             ticket_key,
             used,
             replies,
@@ -106,6 +111,7 @@ impl<'a> JobRun<'a> {
             sessions: BTreeMap::new(),
             acks: Vec::new(),
             last_ack: None,
+            last_open: None,
         }
     }
 
@@ -159,6 +165,7 @@ impl<'a> JobRun<'a> {
                 for action in actions {
                     match action {
                         JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
+                        JourneyAction::FindRouters(peers) => inputs.push_back(self.find(&peers).await),
                         JourneyAction::Open { ticket, .. } => return Ok(*ticket),
                         JourneyAction::End(ending) => return Err(ending.err().unwrap_or_else(no_answer)),
                         _ => {}
@@ -191,6 +198,7 @@ impl<'a> JobRun<'a> {
             for action in actions {
                 match action {
                     JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
+                    JourneyAction::FindRouters(peers) => inputs.push_back(self.find(&peers).await),
                     JourneyAction::Open { attempt, node, ticket } => {
                         sink.opening(attempt, &node, &ticket);
                         inputs.push_back(self.open(attempt, &node, &ticket));
@@ -255,6 +263,25 @@ impl<'a> JobRun<'a> {
         inputs
     }
 
+    /// Looks up routers that full ones named, on the relays that they were named with, too.
+    async fn find(&mut self, peers: &[PeerRouter]) -> JourneyInput {
+        for url in peers.iter().filter_map(|peer| peer.relay.as_deref()) {
+            if let Err(error) = self.buyer.pool.add_relay(url, &[RelayRole::Discovery, RelayRole::Control]) {
+                tracing::debug!(%error, "the relay of a named router is not used");
+            }
+        }
+        let keys: Vec<PublicKey> = peers.iter().map(|peer| peer.router).collect();
+        let found = NetworkView::fetch_routers(&self.buyer.pool, &keys, wall_clock::now_seconds(), FIND_WAIT);
+        let sessions = found.await.routers.into_iter().map(|found| found.received);
+        let sessions: Vec<(PublicKey, PublicKey)> = sessions
+            .filter(|found| keys.contains(&found.author))
+            .map(|p| (p.author, p.message.session))
+            .collect();
+        tracing::debug!(named = keys.len(), found = sessions.len(), "a full router named others");
+        self.sessions_of_routers.extend(sessions.iter().copied());
+        JourneyInput::RoutersFound(sessions.into_iter().map(|(router, _)| router).collect())
+    }
+
     fn read_reply(&self, event: &VerifiedEvent) -> Option<Received<QuoteReply>> {
         let session = self.sessions_of_routers.get(&event.author())?;
         let conversation = Conversation::derive(&self.ticket_key, session).ok()?;
@@ -298,6 +325,9 @@ impl<'a> JobRun<'a> {
         match open.wrap(&self.ticket_key, &inbox, created_at, created_at, &mut entropy) {
             Ok(wrapped) => {
                 let door = SessionDoor::new(key, wrapped.job, node.node);
+                let opened =
+                    RecordedOutcome { job: Some(wrapped.job.0), node: Some(node.node), receipt: None };
+                self.last_open = Some((ticket.clone(), opened));
                 self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at });
                 self.listen();
                 let relays = self.buyer.pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream);
@@ -402,11 +432,26 @@ impl<'a> JobRun<'a> {
                 tracing::warn!("no relay confirmed the acknowledgement; it is kept in the receipts file");
             }
         }
-        let answer = ending?;
+        let answer = match ending {
+            Ok(answer) => answer,
+            Err(failure) => {
+                // What was decided is worth explaining most of all when it led nowhere.
+                if let Some((ticket, opened)) = self.last_open.take() {
+                    self.buyer.keep_record(&ticket, &failure.attempts, opened);
+                }
+                return Err(failure);
+            }
+        };
         let Some((ack, is_kept)) = self.last_ack.take() else {
             return Err(JobFailure { attempts: answer.attempts, has_shown: true, ..no_answer() });
         };
-        self.buyer.keep_record(&answer.ticket, Some((&answer, answer.settlement.receipt.id())));
+        let settled = &answer.settlement;
+        let outcome = RecordedOutcome {
+            job: Some(settled.job.0),
+            node: Some(settled.node.node),
+            receipt: Some(settled.receipt.id()),
+        };
+        self.buyer.keep_record(&answer.ticket, &answer.attempts, outcome);
         let held = HeldTicket {
             ticket: answer.ticket.clone(),
             key: self.ticket_key.clone(),

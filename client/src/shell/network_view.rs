@@ -39,6 +39,17 @@ impl NetworkView {
         Self::read(events, now)
     }
 
+    /// The profiles of these routers, asked for by their keys.
+    pub async fn fetch_routers(
+        pool: &RelayPool,
+        routers: &[PublicKey],
+        now: UnixSeconds,
+        timeout: Duration,
+    ) -> Self {
+        let filters = routers.iter().map(|router| filters::of_author(ROUTER_PROFILE, *router)).collect();
+        Self::read(pool.fetch(RelayRole::Discovery, filters, timeout).await, now)
+    }
+
     /// Everything that is announced.
     pub async fn fetch_all(pool: &RelayPool, now: UnixSeconds, timeout: Duration) -> Self {
         let kinds = [NODE_DESCRIPTOR, MODEL_OFFER, ROUTER_PROFILE, TRUST_ASSERTION];

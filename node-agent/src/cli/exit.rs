@@ -21,6 +21,11 @@ impl Failure {
         Self { code: 3, words: words.to_string() }
     }
 
+    /// No relay was reached.
+    pub(crate) fn no_relay(words: impl Display) -> Self {
+        Self { code: 4, words: words.to_string() }
+    }
+
     /// There is no runner.
     pub(crate) fn no_runner(words: impl Display) -> Self {
         Self { code: 5, words: words.to_string() }

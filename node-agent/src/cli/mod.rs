@@ -28,7 +28,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str =
-    "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration, 5 no runner.";
+    "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration, 4 no relay, 5 no runner.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

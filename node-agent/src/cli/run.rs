@@ -115,6 +115,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     drop(announce.await);
     outcome.map_err(|error| match error {
         RunError::Runner(error) => Failure::no_runner(error),
+        RunError::NoRelay(error) => Failure::no_relay(error),
         error => Failure::general(error),
     })
 }

@@ -13,7 +13,8 @@ use fedai_protocol::{Entropy, PublicKey, SigningKey};
 use fedai_relay_bridge::data_dir::DataDirError;
 use fedai_relay_bridge::key_file::{self, KeyFileError};
 use fedai_relay_bridge::{
-    DataDir, JournalError, PoolOptions, PublishOutbox, RelayPool, RelayRole, SystemEntropy, wall_clock,
+    DataDir, JournalError, NotReady, PoolOptions, PublishOutbox, RelayPool, RelayRole, SystemEntropy,
+    wall_clock,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ pub enum RunError {
     /// The runner.
     #[error(transparent)]
     Runner(#[from] SourceError),
+    /// No relay was reached.
+    #[error(transparent)]
+    NoRelay(#[from] NotReady),
     /// A receipt could not be stored while running.
     #[error(
         "receipts can no longer be stored: the node stopped before promising what it cannot keep\n\
@@ -111,7 +115,7 @@ async fn serve(
     source: &super::runner_source::RunnerSource,
     pool: &RelayPool,
 ) -> Result<(), RunError> {
-    if !connected(pool, shutdown).await {
+    if !connected(pool, shutdown).await? {
         return Ok(());
     }
     let (inputs, incoming) = mpsc::channel(INPUTS);
@@ -147,21 +151,17 @@ async fn serve(
     outcome
 }
 
-/// Waits until relays are there, for as long as it takes.
-async fn connected(pool: &RelayPool, shutdown: &CancellationToken) -> bool {
+/// Waits until a relay of each role is there; false when the node is to stop. As a router does, a node that reaches none
+/// at its start ends and says so: whoever started it knows better than a process that waits in silence. Later on, a lost
+/// relay is waited for.
+async fn connected(pool: &RelayPool, shutdown: &CancellationToken) -> Result<bool, NotReady> {
     for role in [RelayRole::Discovery, RelayRole::Stream] {
-        loop {
-            let outcome = tokio::select! {
-                outcome = pool.wait_ready(role, CONNECT_NOTICE) => outcome,
-                () = shutdown.cancelled() => return false,
-            };
-            match outcome {
-                Ok(_) => break,
-                Err(error) => tracing::warn!("{error}"),
-            }
+        tokio::select! {
+            outcome = pool.wait_ready(role, READY_TIMEOUT) => drop(outcome?),
+            () = shutdown.cancelled() => return Ok(false),
         }
     }
-    true
+    Ok(true)
 }
 
 fn policy(config: &NodeConfig, node: PublicKey) -> NodePolicy {
@@ -198,4 +198,5 @@ pub const KEY_NAME: &str = "node";
 /// Inputs waiting for the core; a runner waits when it is full.
 const INPUTS: usize = 4_096;
 const LAST_WORDS: Duration = Duration::from_secs(3);
-const CONNECT_NOTICE: Duration = Duration::from_secs(10);
+/// How long a relay may take to be reached at the start.
+const READY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -31,6 +31,8 @@ pub struct Flight {
     pub luck_permille: u16,
     /// Jobs that the node was believed to have when it was sent.
     pub beside: u32,
+    /// Its client was told when a second attempt beside it would pay off.
+    pub hedged: bool,
 }
 
 /// One ticket.
@@ -50,6 +52,8 @@ pub struct Ticket {
     pub acknowledged: u32,
     /// Jobs that its first node was believed to have beside it.
     pub beside: u32,
+    /// Its client may have begun a second attempt beside the first: who came second did not fail.
+    pub hedged: bool,
     /// True when its client has said that its first node did not serve.
     pub failure_reported: bool,
 }
@@ -153,6 +157,7 @@ impl DispatchBook {
             receipts: BTreeMap::new(),
             queued: flight.is_some_and(|flight| flight.queued),
             beside: flight.map_or(0, |flight| flight.beside),
+            hedged: flight.is_some_and(|flight| flight.hedged),
             flight,
             luck_permille,
             acknowledged: 0,
@@ -272,16 +277,26 @@ impl DispatchBook {
         reported
     }
 
-    /// A receipt came from a fallback: the first node, when it has no receipt itself and its failure is news.
-    pub fn passed_over(&mut self, dispatch: &EventId, by: &PublicKey) -> Option<PublicKey> {
+    /// A receipt came from a fallback: the first node, when it has no receipt itself and its failure is news; and
+    /// whether it may only have been the slower one. Where two attempts may race, a partial receipt tells nothing: it
+    /// may be that of the one that was cancelled.
+    pub fn passed_over(
+        &mut self,
+        dispatch: &EventId,
+        by: &PublicKey,
+        is_complete: bool,
+    ) -> Option<(PublicKey, bool)> {
         let ticket = self.tickets.get_mut(dispatch)?;
+        if ticket.hedged && !is_complete {
+            return None;
+        }
         let first = ticket.dispatch.nodes.first()?.node;
         let unserved = first != *by && !ticket.receipts.values().any(|by| *by == first);
         if !unserved || ticket.failure_reported {
             return None;
         }
         ticket.failure_reported = true;
-        Some(first)
+        Some((first, ticket.hedged))
     }
 
     /// Ends what is not believed any more, forgets what is long over. Returns the flights that ended.

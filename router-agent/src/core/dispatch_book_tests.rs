@@ -80,6 +80,31 @@ fn after_a_failover_each_node_has_the_uses_of_the_ticket_for_itself() {
 }
 
 #[test]
+fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
+    let flight = |hedged| Flight {
+        node: key(1),
+        since: NOW.micros(),
+        until: NOW.plus(60).micros(),
+        queued: false,
+        luck_permille: 500,
+        beside: 0,
+        hedged,
+    };
+    for hedged in [false, true] {
+        let mut book = DispatchBook::new(NOW);
+        assert!(book.dispatched(ticket(), Some(flight(hedged)), 0));
+        let partial = book.passed_over(&id(50), &key(2), false);
+        assert_eq!(
+            partial,
+            (!hedged).then_some((key(1), false)),
+            "the cancelled one's receipt tells nothing"
+        );
+        let whole = book.passed_over(&id(50), &key(2), true);
+        assert_eq!(whole, hedged.then_some((key(1), true)), "told once, and told apart");
+    }
+}
+
+#[test]
 fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     let mut book = DispatchBook::new(NOW);
     let flight = Flight {
@@ -89,6 +114,7 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
         queued: false,
         beside: 0,
         luck_permille: 500,
+        hedged: false,
     };
     assert!(book.dispatched(ticket(), Some(flight), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));

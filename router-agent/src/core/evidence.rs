@@ -141,9 +141,21 @@ impl RouterCore {
         let (node, message) = (receipt.author, &receipt.message);
         self.ledger.count(now.seconds(), receipt);
         out.push(count("fed_router_receipts_total", "counted"));
-        if let Some(first) = self.book.passed_over(&message.dispatch, &node) {
-            out.push(count("fed_router_failovers_total", "fallback_served"));
-            self.failed(now, &first, &message.model);
+        let is_complete = message.outcome == Outcome::Complete;
+        match self.book.passed_over(&message.dispatch, &node, is_complete) {
+            Some((first, false)) => {
+                out.push(count("fed_router_failovers_total", "fallback_served"));
+                self.failed(now, &first, &message.model);
+            }
+            Some((first, true)) => {
+                out.push(count("fed_router_failovers_total", "race_lost"));
+                let mut is_suspect = false;
+                self.registry.touch(now, &first, &message.model, |view| is_suspect = view.lost_race());
+                if is_suspect {
+                    self.failed(now, &first, &message.model);
+                }
+            }
+            None => {}
         }
         if let Some((model, flight)) = self.book.land(&message.dispatch) {
             self.ended(now, &flight.node, &model);
@@ -362,6 +374,7 @@ impl RouterCore {
                         queued: false,
                         beside: 0,
                         luck_permille,
+                        hedged: false,
                     });
                     let model = dispatch.message.model.clone();
                     if self.book.dispatched(dispatch, flight, luck_permille)

@@ -69,16 +69,20 @@ pub struct NodeView {
     load: AnnouncedLoad,
     sent_since_load: u32,
     others: DecayedMean,
+    races_lost: u32,
     pub(crate) breaker: Breaker,
     pub(crate) cap: LearnedCap,
 }
 
+/// Lost races in a row that count as one failure.
+const RACES_LOST_MAX: u32 = 3;
 /// Fresh prompt tokens from which on a job says something about prefill speed.
 const PREFILL_TOKENS_MIN: u64 = 32;
 
 impl NodeView {
     /// Takes a job that its client observed.
     pub fn observe(&mut self, now: UnixMicros, seen: &Observation) {
+        self.races_lost = 0;
         let network = seen.ttft_ms.saturating_sub(seen.node_ttft_ms);
         self.rtt.observe(now, network as f64, RTT_TAU_MS);
         self.ttft.count(now, seen.ttft_ms);
@@ -129,6 +133,13 @@ impl NodeView {
         self.in_flight = self.in_flight.saturating_add(1);
         self.sent_since_load = self.sent_since_load.saturating_add(1);
         self.breaker.sent(now);
+    }
+
+    /// A second attempt elsewhere was faster. One loss is no fault: a second attempt begins when a node is slow by its
+    /// own measure, which is seldom and never thrice in a row by chance. True when it is, as for a node that is silent.
+    pub fn lost_race(&mut self) -> bool {
+        self.races_lost = self.races_lost.saturating_add(1);
+        self.races_lost.is_multiple_of(RACES_LOST_MAX)
     }
 
     /// A job is not under way any more.
@@ -251,6 +262,15 @@ mod tests {
         warm.usage.cached_tokens = Tokens::saturating(99);
         view.observe(UnixMicros(2), &warm);
         assert_eq!(view.measured().1, Some(2.0));
+    }
+
+    #[test]
+    fn a_lost_race_is_no_failure_and_a_node_that_only_loses_is_found_out() {
+        let mut view = NodeView::default();
+        assert!(!view.lost_race() && !view.lost_race());
+        view.observe(UnixMicros(1), &observation(300, 2_300, 100, 101, false));
+        assert!(!view.lost_race() && !view.lost_race() && view.lost_race());
+        assert!(!view.lost_race() && !view.lost_race() && view.lost_race());
     }
 
     #[test]

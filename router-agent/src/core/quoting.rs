@@ -135,6 +135,7 @@ impl RouterCore {
             until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
             queued: first.choice.terms.wait_ms > 0.0,
             beside,
+            hedged: draft.hedge_after_ms.is_some(),
             luck_permille: luck,
         };
         self.book.reserve(request, draft.model.clone(), flight);

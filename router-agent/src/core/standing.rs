@@ -21,11 +21,13 @@ use super::scheduler::{Asked, Decision};
 const LOOK_ALWAYS_MAX: usize = 64;
 /// Requests whose sizes make the usual job.
 const SIZES_KEPT: usize = 15;
+/// How long counts go on, in seconds.
+const WINDOW_SECONDS: u64 = 3_600;
 /// Models that are counted for: more than one router was ever asked for.
 const MODELS_MAX: usize = 4_096;
 const CODES: usize = FilterCode::ALL.len();
 
-/// Counts of one offer since its node was told.
+/// Counts of one offer within the last hour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OfferCounts {
     pub(super) node: PublicKey,
@@ -33,6 +35,8 @@ pub(super) struct OfferCounts {
     pub(super) since: UnixSeconds,
     /// Decisions about the model before that.
     pub(super) decisions_before: u64,
+    /// Decisions about the model when the node was told last.
+    pub(super) told_at: u64,
     pub(super) looked_at: u32,
     pub(super) filtered: [u32; CODES],
     pub(super) not_drawn: u32,
@@ -108,9 +112,9 @@ impl StandingBook {
         }
     }
 
-    /// Looks at the candidates of large fleets, once a tick.
+    /// Looks at the candidates of large fleets, once a tick. `fleets` are all there are, sorted by model.
     pub(super) fn look(&mut self, now: UnixMicros, terms: &LookTerms<'_>, fleets: &[&Fleet]) {
-        self.models.retain(|model, _| fleets.iter().any(|fleet| fleet.model() == model));
+        self.models.retain(|model, _| fleets.binary_search_by(|fleet| fleet.model().cmp(model)).is_ok());
         for fleet in fleets {
             let Some(counts) = self.models.get_mut(fleet.model()) else { continue };
             if let Some(looked) = counts.unlooked.take() {
@@ -252,9 +256,15 @@ impl ModelCounts {
         }
     }
 
+    /// True when the node has an offer among the counted.
+    pub(super) fn counts(&self, node: &PublicKey) -> bool {
+        let from = self.offers.partition_point(|offer| offer.node < *node);
+        self.offers.get(from).is_some_and(|offer| offer.node == *node)
+    }
+
     /// Nodes that were candidates since they were told.
     pub(super) fn decided_nodes(&self) -> impl Iterator<Item = PublicKey> {
-        self.offers.iter().filter(|offer| offer.decisions_before < self.decisions).map(|offer| offer.node)
+        self.offers.iter().filter(|offer| offer.told_at < self.decisions).map(|offer| offer.node)
     }
 
     /// The job that offers are compared by, and the conditions under which it was asked for last.
@@ -283,6 +293,7 @@ impl OfferCounts {
             offer,
             since,
             decisions_before,
+            told_at: decisions_before,
             looked_at: 0,
             filtered: [0; CODES],
             not_drawn: 0,
@@ -292,9 +303,12 @@ impl OfferCounts {
         }
     }
 
-    /// Its node was told.
-    pub(super) const fn begin_anew(&mut self, now: UnixSeconds, decisions: u64) {
-        *self = Self::new(self.node, self.offer, now, decisions);
+    /// Its node was told. Counts go on for an hour, so that what is told last says more than the last minute.
+    pub(super) fn told(&mut self, now: UnixSeconds, decisions: u64) {
+        self.told_at = decisions;
+        if now.since(self.since) >= WINDOW_SECONDS {
+            *self = Self::new(self.node, self.offer, now, decisions);
+        }
     }
 }
 

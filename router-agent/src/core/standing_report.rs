@@ -68,6 +68,9 @@ impl RouterCore {
         let mut lease_until = None;
         let terms = &self.terms;
         for (model, counts) in &mut self.standings.models {
+            if !counts.counts(&node) {
+                continue;
+            }
             let Some(fleet) = self.registry.fleets(Some(model)).first().copied() else { continue };
             let ladder = ladders
                 .entry(model.clone())
@@ -126,7 +129,7 @@ fn offers_of<'a>(
     })
 }
 
-/// Moves the counts into what is told; they begin anew.
+/// Writes the counts into what is told.
 fn take_counts(standing: &mut OfferStanding, counts: &mut OfferCounts, decisions: u64, now: UnixSeconds) {
     let since = decisions.saturating_sub(counts.decisions_before);
     standing.decisions = u32::try_from(since).unwrap_or(u32::MAX);
@@ -137,7 +140,7 @@ fn take_counts(standing: &mut OfferStanding, counts: &mut OfferCounts, decisions
     standing.lost_pair = counts.lost_pair;
     standing.chosen = counts.chosen;
     standing.fallback = counts.fallback;
-    counts.begin_anew(now, decisions);
+    counts.told(now, decisions);
 }
 
 impl Ladder {

@@ -213,6 +213,8 @@ fn spec(
             _ => contacts.iter().map(|contact| RouterTarget::Router(contact.key)).collect(),
         },
         delivery: if request.is_streamed { DeliveryMode::Live } else { DeliveryMode::Buffered },
+        follow_peers: terms.router == RouterWish::Any,
+        hedge: false,
         on_break: OnBreak::Continue,
         deadline: wall_clock::now().plus_millis(u64::try_from(terms.timeout.as_millis()).unwrap_or(u64::MAX)),
     }
