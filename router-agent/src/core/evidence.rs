@@ -142,17 +142,18 @@ impl RouterCore {
         self.ledger.count(now.seconds(), receipt);
         out.push(count("fed_router_receipts_total", "counted"));
         let is_complete = message.outcome == Outcome::Complete;
+        let beside = self.book.ticket(&message.dispatch).map_or(0, |ticket| ticket.beside);
         match self.book.passed_over(&message.dispatch, &node, is_complete) {
             Some((first, false)) => {
                 out.push(count("fed_router_failovers_total", "fallback_served"));
-                self.failed(now, &first, &message.model);
+                self.failed(now, &first, &message.model, beside);
             }
             Some((first, true)) => {
                 out.push(count("fed_router_failovers_total", "race_lost"));
                 let mut is_suspect = false;
                 self.registry.touch(now, &first, &message.model, |view| is_suspect = view.lost_race());
                 if is_suspect {
-                    self.failed(now, &first, &message.model);
+                    self.failed(now, &first, &message.model, beside);
                 }
             }
             None => {}
@@ -270,13 +271,13 @@ impl RouterCore {
         for node in &request.message.constraints.not_nodes {
             for dispatch in self.book.report_failure(&request.author, node, now.seconds()) {
                 let Some(ticket) = self.book.ticket(&dispatch) else { continue };
-                let model = ticket.dispatch.model.clone();
+                let (model, beside) = (ticket.dispatch.model.clone(), ticket.beside);
                 // A load ping may have ended the job before its client said so.
                 if let Some((model, flight)) = self.book.land(&dispatch) {
                     self.ended(now, &flight.node, &model);
                 }
                 out.push(count("fed_router_failovers_total", "asked_again"));
-                self.failed(now, node, &model);
+                self.failed(now, node, &model, beside);
                 is_retry = true;
             }
         }
@@ -318,13 +319,17 @@ impl RouterCore {
         out.push(count("fed_router_assertions_total", if taken { "taken" } else { "ignored" }));
     }
 
-    fn failed(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
-        let is_full =
+    /// A node did not serve. One that announced to be full, or was sent more than it was believed to take at once, was
+    /// busy, not broken: its cap is lowered, and when it fails below that as well, it is broken.
+    fn failed(&mut self, now: UnixMicros, node: &PublicKey, model: &str, beside: u32) {
+        let announced =
             self.registry.view(node, model).is_some_and(|view| view.is_full(now, &self.terms.policy));
-        self.scheduler.failed(now, node, model, is_full);
-        if is_full {
+        let slots = self.registry.slots(node, model).unwrap_or(1.0);
+        let is_busy = announced || (beside > 0 && f64::from(beside) >= slots);
+        self.scheduler.failed(now, node, model, is_busy);
+        if is_busy {
             self.registry.touch(now, node, model, |view| {
-                let in_flight = view.in_flight();
+                let in_flight = view.in_flight().max(1);
                 view.cap.busy(in_flight);
             });
         } else {

@@ -141,7 +141,6 @@ pub struct Filter<'a> {
     payment: u8,
     needs_facts: bool,
     stale_micros: u64,
-    jobs_per_slot_max: f64,
     quick: Quick,
 }
 
@@ -195,7 +194,6 @@ impl<'a> Filter<'a> {
             payment,
             needs_facts,
             stale_micros,
-            jobs_per_slot_max: policy.jobs_per_slot_max,
         }
     }
 
@@ -236,7 +234,9 @@ impl<'a> Filter<'a> {
             return Some(FilterCode::PriceCeiling);
         }
         let capped = row.learned_cap > 0.0 && f64::from(row.in_flight) >= row.learned_cap;
-        (capped || jobs >= row.slots * self.jobs_per_slot_max).then_some(FilterCode::Saturated)
+        // As judged from the columns, in their precision.
+        let room = row.slots.max(1.0) as f32 * self.quick.jobs_per_slot_max - jobs as f32;
+        (capped || room <= 0.0).then_some(FilterCode::Saturated)
     }
 
     /// The soft reasons against a candidate, as bits. A trust floor that is hard comes as a bit that is never relaxed.

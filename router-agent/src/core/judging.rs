@@ -34,7 +34,7 @@ pub struct Scratch {
 }
 
 /// Eight candidates, judged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Judged {
     pub(super) utility: Lanes,
     /// Weight in the draw.
@@ -279,3 +279,7 @@ impl Scratch {
         self.special.dedup();
     }
 }
+
+#[cfg(test)]
+#[path = "judging_tests.rs"]
+mod tests;

@@ -258,6 +258,13 @@ impl Registry {
         self.nodes.get(node)?.views.get(model)
     }
 
+    /// Jobs that a node is believed to take at once for a model.
+    #[must_use]
+    pub fn slots(&self, node: &PublicKey, model: &str) -> Option<f64> {
+        let fleet = &self.models.get(model)?.fleet;
+        fleet.range_of(node).filter_map(|at| fleet.rows().get(at)).map(|row| row.slots).reduce(f64::max)
+    }
+
     /// Share of a model's nodes that a breaker keeps out now, and whether one more may go.
     #[must_use]
     pub fn may_eject(&self, now: UnixMicros, model: &str) -> bool {
