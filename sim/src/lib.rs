@@ -7,18 +7,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod agenda;
+pub mod calibration;
 pub mod chance;
 pub mod cli;
 pub mod client_actor;
 mod client_door;
 pub mod conduct;
 pub mod faults;
+pub mod hardware;
 pub mod hooks;
 pub mod invariants;
 pub mod job_spec;
 pub mod market;
 pub mod money;
 pub mod node_actor;
+pub mod observe;
 pub mod relay_model;
 pub mod report;
 pub mod router_actor;

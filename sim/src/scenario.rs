@@ -9,6 +9,7 @@ use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
 use crate::chance::{Chance, Stream};
 use crate::faults::{FaultKind, FaultPlan, Fleet, Selection};
+use crate::hardware::MARKET;
 use crate::market::budget::Budget;
 use crate::runner::{Emit, FEMTOS_PER_MICRO, RunnerProfile};
 use crate::wire::Wire;
@@ -397,31 +398,24 @@ impl Scenario {
     }
 }
 
-/// Hardware from a home server to a data centre: slots, prefill and decode speed, price in msat per million tokens.
-const CLASSES: [(&str, u32, u64, u64, u64); 4] = [
-    ("cpu", 1, 120, 9, 60_000),
-    ("laptop", 2, 400, 28, 90_000),
-    ("desktop gpu", 4, 2_500, 65, 140_000),
-    ("server gpu", 8, 9_000, 95, 220_000),
-];
-
+/// A class of the market, and what one node of it differs by from another.
 fn draw_node(chance: &mut Chance) -> NodeSpec {
-    let class = usize::try_from(chance.between(0, CLASSES.len() as u64 - 1)).unwrap_or(0);
-    let (class, slots, prefill, decode, price) =
-        CLASSES.get(class).copied().unwrap_or(("cpu", 1, 120, 9, 60_000));
+    let [first, ..] = MARKET;
+    let number = chance.between(0, MARKET.len() as u64 - 1);
+    let class = usize::try_from(number).ok().and_then(|at| MARKET.get(at)).copied().unwrap_or(first);
     let spread = |chance: &mut Chance, value: u64| value.saturating_mul(chance.between(80, 120)) / 100;
     let list_price = Price {
-        input: MsatPerMtok::saturating(spread(chance, price)),
+        input: MsatPerMtok::saturating(spread(chance, class.price)),
         cached_input: None,
-        output: MsatPerMtok::saturating(spread(chance, price.saturating_mul(3))),
+        output: MsatPerMtok::saturating(spread(chance, class.price.saturating_mul(3))),
         request: Msat::ZERO,
     };
-    let (prefill, decode) = (spread(chance, prefill), spread(chance, decode));
-    let runner = RunnerProfile::of_rates(slots, prefill, decode, 60);
+    let (prefill, decode) = (chance.between(80, 120), chance.between(80, 120));
+    let runner = class.runner.at_speed(prefill, decode);
     // A slot at half its list price's output rate pays for itself.
-    let per_second = list_price.output.get().saturating_mul(decode) / 1_000_000;
+    let per_second = list_price.output.get().saturating_mul(runner.decode_rate()) / 1_000_000;
     NodeSpec {
-        class,
+        class: class.name,
         runner,
         queue_max: 16,
         list_price,

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod calibrate;
 mod list;
+mod observe;
 mod progress;
 mod run;
 mod swarm;
@@ -27,7 +29,13 @@ enum Command {
     Swarm(swarm::SwarmArgs),
     /// Find the smallest part of a failing world of the swarm that still fails.
     Shrink(swarm::ShrinkArgs),
-    /// List workloads, faults and invariants.
+    /// Put load on a real server with the OpenAI interface and record what comes.
+    Observe(observe::ObserveArgs),
+    /// Fit a runner's numbers to measurements, and check them on measurements that were not fitted.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Replay recorded requests on a fitted runner and compare the times.
+    Replay(calibrate::ReplayArgs),
+    /// List workloads, hardware, faults and invariants.
     List,
 }
 
@@ -38,6 +46,9 @@ pub fn execute(cli: &Cli) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Swarm(args) => swarm::swarm(args),
         Command::Shrink(args) => swarm::shrink_seed(args),
+        Command::Observe(args) => observe::observe(args),
+        Command::Calibrate(args) => calibrate::calibrate(args),
+        Command::Replay(args) => calibrate::replay_observed(args),
         Command::List => list::list(),
     };
     match result {

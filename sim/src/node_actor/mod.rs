@@ -300,7 +300,7 @@ impl NodeActor {
             slug: MODEL.to_owned(),
             quantization: None,
             digest: None,
-            context_tokens: CONTEXT_TOKENS,
+            context_tokens: self.runner.profile().context_max().min(CONTEXT_TOKENS),
             max_output_tokens: OUTPUT_TOKENS_MAX,
             slots: self.runner.profile().slots,
             endpoints: vec![JobEndpoint::Chat],
@@ -310,6 +310,6 @@ impl NodeActor {
     }
 }
 
-/// As recorded traces need it.
+/// The model's own; a runner may have room for less.
 const CONTEXT_TOKENS: u64 = 131_072;
 const OUTPUT_TOKENS_MAX: u64 = 16_384;

@@ -2,6 +2,8 @@
 //!
 //! Costs are whole femtoseconds, so that sums are exact and the same on any machine.
 
+use serde::{Deserialize, Serialize};
+
 /// Femtoseconds in a microsecond.
 pub const FEMTOS_PER_MICRO: u128 = 1_000_000_000;
 
@@ -11,7 +13,7 @@ pub const FEMTOS_PER_MICRO: u128 = 1_000_000_000;
 /// `base + sequence * batch + context_token * contexts + prefill_token * tokens + prefill_pair * pairs`, where a pair is a
 /// prompt token and a token before it, and the base is `step` when something decodes, `prefill_step` when prompt tokens
 /// are taken in, and the larger of the two when both happen: weights are read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepCost {
     /// For a step that decodes.
     pub step: u64,
@@ -28,7 +30,8 @@ pub struct StepCost {
 }
 
 /// What the runner remembers of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KvCapacity {
     /// Blocks of [`BLOCK_TOKENS`] in one pool, shared by prefix (vLLM and its like).
     Blocks(u64),
@@ -37,7 +40,8 @@ pub enum KvCapacity {
 }
 
 /// When tokens are handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Emit {
     /// After every step.
     EveryToken,
@@ -49,7 +53,7 @@ pub enum Emit {
 }
 
 /// The numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerProfile {
     /// Sequences at once.
     pub slots: u32,
@@ -67,7 +71,7 @@ pub struct RunnerProfile {
 
 impl RunnerProfile {
     /// A runner known by four numbers only: prompt and output tokens a second of a request that is alone, and how much
-    /// longer a step takes for every further sequence, in thousandths. Memory is for 8,192 tokens a slot.
+    /// longer a step takes for every further sequence, in thousandths. Memory is for 32,768 tokens a slot.
     #[must_use]
     pub const fn of_rates(slots: u32, prefill: u64, decode: u64, batch_cost_permille: u64) -> Self {
         let token = per_token(decode);
@@ -80,8 +84,21 @@ impl RunnerProfile {
             prefill_token: per_token(prefill),
             prefill_pair: 0,
         };
-        let kv = KvCapacity::Blocks(slots as u64 * 8_192 / BLOCK_TOKENS);
+        let kv = KvCapacity::Blocks(slots as u64 * 32_768 / BLOCK_TOKENS);
         Self { slots, queue_max: QUEUE_MAX, step_tokens: 2_048, cost, kv, emit: Emit::EveryToken }
+    }
+
+    /// The same, with prompts and decoding at so many hundredths of its speed.
+    #[must_use]
+    pub const fn at_speed(mut self, prefill_percent: u64, decode_percent: u64) -> Self {
+        let cost = &mut self.cost;
+        (cost.step, cost.sequence) =
+            (slowed(cost.step, decode_percent), slowed(cost.sequence, decode_percent));
+        cost.context_token = slowed(cost.context_token, decode_percent);
+        cost.prefill_step = slowed(cost.prefill_step, prefill_percent);
+        cost.prefill_token = slowed(cost.prefill_token, prefill_percent);
+        cost.prefill_pair = slowed(cost.prefill_pair, prefill_percent);
+        self
     }
 
     /// The same with another rule for handing out.
@@ -89,6 +106,22 @@ impl RunnerProfile {
     pub const fn emitting(mut self, emit: Emit) -> Self {
         self.emit = emit;
         self
+    }
+
+    /// Prompt tokens a second of a request that is alone and has [`TYPICAL_PROMPT`] of them.
+    #[must_use]
+    pub const fn prefill_rate(&self) -> u64 {
+        let pairs = TYPICAL_PROMPT * (TYPICAL_PROMPT - 1) / 2;
+        let tokens = self.cost.prefill_token.saturating_mul(TYPICAL_PROMPT);
+        let femtos = self.cost.prefill_step + tokens + self.cost.prefill_pair.saturating_mul(pairs);
+        per_token(femtos / TYPICAL_PROMPT)
+    }
+
+    /// Output tokens a second of a request that is alone, after such a prompt.
+    #[must_use]
+    pub const fn decode_rate(&self) -> u64 {
+        let context = self.cost.context_token.saturating_mul(TYPICAL_PROMPT);
+        per_token(self.cost.step + self.cost.sequence + context)
     }
 
     /// Most tokens, prompt and output together, of one request.
@@ -101,11 +134,18 @@ impl RunnerProfile {
     }
 }
 
+const fn slowed(cost: u64, percent: u64) -> u64 {
+    cost.saturating_mul(100) / if percent == 0 { 1 } else { percent }
+}
+
+/// Femtoseconds of a token at a rate; and the other way round.
 const fn per_token(rate: u64) -> u64 {
     let rate = if rate == 0 { 1 } else { rate };
     1_000_000_000_000_000 / rate
 }
 
+/// Tokens of a prompt by which rates are stated.
+const TYPICAL_PROMPT: u64 = 512;
 /// Tokens in a block.
 pub const BLOCK_TOKENS: u64 = 16;
 /// Nodes bound their queues themselves, well below this.
