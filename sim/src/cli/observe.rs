@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::{Outcome, say};
 use crate::calibration::observation::{OBSERVATION_SCHEMA, Observations, ObservedRunner};
 use crate::observe::http_stream::Server;
-use crate::observe::load::{self, LoadPlan, Pace};
+use crate::observe::load::{self, LoadPace, LoadPlan};
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
@@ -60,8 +60,8 @@ pub(super) fn observe(args: &ObserveArgs) -> Outcome {
     };
     let run = observations.requests.last().map_or(0, |request| request.run.saturating_add(1));
     let pace = match (args.rate, args.concurrency) {
-        (_, Some(at_once)) => Pace::Concurrency(usize::from(at_once)),
-        (rate, None) => Pace::Rate(rate.unwrap_or(1.0)),
+        (_, Some(at_once)) => LoadPace::Concurrency(usize::from(at_once)),
+        (rate, None) => LoadPace::Rate(rate.unwrap_or(1.0)),
     };
     let plan = LoadPlan {
         model: args.model.clone(),

@@ -29,6 +29,7 @@ use crate::runner::RunnerModel;
 use crate::scenario::{MODEL, NodeSpec, Tamper, Terms};
 use crate::turn::{Effect, Turn};
 use crate::wire::{Identity, Mint};
+use crate::workload::JobBlocks;
 use crate::workload::prompt::Prompt;
 
 /// The node.
@@ -42,6 +43,7 @@ pub struct NodeActor {
     /// None while the process is dead.
     life: Option<Life>,
     runner: RunnerModel<JobId>,
+    blocks: JobBlocks,
     tamper: Option<Tamper>,
     conduct: Option<Box<dyn NodeConduct>>,
     /// End of the chain of receipts that a dishonest node shows.
@@ -88,6 +90,7 @@ impl NodeActor {
             disk: Disk::new(terms.keeps_journals),
             life: None,
             runner: RunnerModel::new(spec.runner, now),
+            blocks: JobBlocks::default(),
             tamper: spec.tamper,
             conduct: None,
             shown: ChainHead::default(),
@@ -107,6 +110,13 @@ impl NodeActor {
     #[must_use]
     pub const fn is_honest(&self) -> bool {
         self.conduct.is_none()
+    }
+
+    /// The same, with what prompts of this world begin with.
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: JobBlocks) -> Self {
+        self.blocks = blocks;
+        self
     }
 
     /// Its number in the world.

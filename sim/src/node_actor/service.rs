@@ -7,7 +7,7 @@ use fedai_protocol::{JobId, Refusal, RefusalCode};
 
 use super::NodeActor;
 use crate::conduct::Passage;
-use crate::runner::{Due, Prefix, Progress, RunnerEvent, Work};
+use crate::runner::{Due, Progress, RunnerEvent, Work};
 use crate::turn::{Effect, Fact, Turn};
 use crate::workload::prompt::Prompt;
 
@@ -49,8 +49,8 @@ impl NodeActor {
         if let Some(life) = &mut self.life {
             life.work.insert(job, Task { prompt, words, made, said: 0, is_stalled: false });
         }
-        let asked =
-            Work { prompt_tokens: part(prompt.tokens()), output_tokens: made, prefix: Prefix::Unshared };
+        let prefix = self.blocks.prefix(prompt.job);
+        let asked = Work { prompt_tokens: part(prompt.tokens()), output_tokens: made, prefix };
         match self.runner.submit(turn.now, job, asked) {
             Ok(due) => {
                 turn.effects.extend(due.map(Effect::Runner));

@@ -24,7 +24,7 @@ pub struct LoadPlan {
     /// Requests that count.
     pub requests: usize,
     /// How they come.
-    pub pace: Pace,
+    pub pace: LoadPace,
     /// Requests before them that do not.
     pub warm_up: usize,
     /// Tokens of an answer: between 4 and so many.
@@ -39,7 +39,7 @@ pub struct LoadPlan {
 
 /// How requests come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
+pub enum LoadPace {
     /// So many a second, with exponential gaps.
     Rate(f64),
     /// So many at once.
@@ -65,7 +65,7 @@ pub fn run(
     let asked: Vec<Asked> = (0..plan.requests)
         .map(|number| {
             let body = body(plan, &mut chance, &format!("{} {number}", plan.seed));
-            if let Pace::Rate(rate) = plan.pace {
+            if let LoadPace::Rate(rate) = plan.pace {
                 offset = offset.saturating_add(chance.exponential(1e6 / rate.max(1e-6)));
             }
             Asked { offset: Duration::from_micros(offset), body }
@@ -82,13 +82,13 @@ pub fn run(
         progress(done.fetch_add(1, Ordering::Relaxed).saturating_add(1));
     };
     std::thread::scope(|scope| match plan.pace {
-        Pace::Rate(_) => {
+        LoadPace::Rate(_) => {
             for asked in &asked {
                 wait_until(began, asked.offset);
                 scope.spawn(|| ask(asked));
             }
         }
-        Pace::Concurrency(at_once) => {
+        LoadPace::Concurrency(at_once) => {
             let (asked, ask, next) = (&asked, &ask, &next);
             for _ in 0..at_once.max(1) {
                 scope.spawn(move || {

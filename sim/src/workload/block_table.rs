@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use crate::runner::{LISTED_UNIT_TOKENS, Prefix};
+
 /// Tokens of a block; the last one of a prompt may be shorter.
-pub const BLOCK_TOKENS: u64 = 512;
+pub const BLOCK_TOKENS: u64 = LISTED_UNIT_TOKENS;
 
 /// All blocks of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,31 @@ impl BlockTable {
     }
 }
 
+/// The blocks of every job of a world, by its number: what their prompts begin with, as a runner's memory tells.
+#[derive(Clone, Debug, Default)]
+pub struct JobBlocks {
+    table: BlockTable,
+    spans: Arc<[BlockSpan]>,
+}
+
+impl JobBlocks {
+    /// Of jobs in the order of their numbers.
+    #[must_use]
+    pub fn new(table: BlockTable, spans: impl Iterator<Item = BlockSpan>) -> Self {
+        let spans = if table.is_empty() { Arc::default() } else { spans.collect() };
+        Self { table, spans }
+    }
+
+    /// The beginning of a job's prompt.
+    #[must_use]
+    pub fn prefix(&self, job: usize) -> Prefix {
+        match self.spans.get(job).map(|span| self.table.of(*span)) {
+            None | Some([]) => Prefix::Unshared,
+            Some(blocks) => Prefix::Listed(Arc::from(blocks)),
+        }
+    }
+}
+
 impl BlockSpan {
     /// Nothing that anybody else has.
     pub const NONE: Self = Self { first: 0, count: 0 };
@@ -74,6 +101,14 @@ impl BlockSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jobs_without_blocks_share_nothing() {
+        let spans = [BlockSpan::new(0, 2), BlockSpan::NONE];
+        let jobs = JobBlocks::new(BlockTable::new(vec![7, 8]), spans.into_iter());
+        assert_eq!(jobs.prefix(0), Prefix::Listed(Arc::new([7, 8])));
+        assert_eq!([jobs.prefix(1), jobs.prefix(2)], [Prefix::Unshared, Prefix::Unshared]);
+    }
 
     #[test]
     fn a_span_is_its_blocks_and_nothing_beyond_the_table() {

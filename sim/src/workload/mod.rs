@@ -16,7 +16,7 @@ pub mod sessions;
 pub mod trace;
 
 pub use arrival_queue::ArrivalQueue;
-pub use block_table::{BlockSpan, BlockTable};
+pub use block_table::{BlockSpan, BlockTable, JobBlocks};
 
 use fedai_protocol::UnixMicros;
 use fedai_protocol::quote_request::Mode;

@@ -10,6 +10,7 @@ use crate::node_actor::NodeActor;
 use crate::router_actor::RouterActor;
 use crate::scenario::{START, Scenario};
 use crate::wire::Mint;
+use crate::workload::JobBlocks;
 
 /// Somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +55,12 @@ impl Parties {
         let routers = scenario.routers.iter();
         let routers = routers.map(|spec| RouterActor::new(START, spec, &scenario.terms, mint)).collect();
         let nodes = scenario.nodes.iter().chain(faulting::sybils(scenario)).enumerate();
-        let nodes =
-            nodes.map(|(index, spec)| NodeActor::new(index, spec, &scenario.terms, START, mint)).collect();
+        let spans = scenario.arrivals.iter().map(|arrival| arrival.blocks);
+        let blocks = JobBlocks::new(scenario.blocks.clone(), spans);
+        let node = |(index, spec)| {
+            NodeActor::new(index, spec, &scenario.terms, START, mint).with_blocks(blocks.clone())
+        };
+        let nodes = nodes.map(node).collect();
         Self { routers, nodes, clients: BTreeMap::new(), client_conduct: None }
     }
 }
