@@ -2,8 +2,8 @@
 //! cancelled.
 //!
 //! Only where the router said after how long that pays off, the client values speed, and the process has budget for it.
-//! Output of the second is held back until it has won, so nothing is ever handed on from two nodes. Both worst cases are
-//! reserved; the loser is not paid for what it did not deliver: a receipt of its own is checked like any other.
+//! Output of the second is held back until it has won, so nothing is ever handed on from two nodes. Both worst cases
+//! are reserved; the loser is not paid for what it did not deliver: a receipt of its own is checked like any other.
 
 use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::HEDGE_MS_MIN;

@@ -142,7 +142,7 @@ fn print(why: &Why, now: UnixSeconds) {
     }
     if why.routers.is_empty() {
         anstream::println!(
-            "\nno router has told this node anything. A router does so, about once a minute, when it decided about it.\n\
+            "\nno router has told this node anything. A router does so about once a minute, when it decided on it.\n\
              So none shares a relay with this node, or nobody asks for its models:\n\
              `fedai routers` and `fedai models` with the same relays show both"
         );

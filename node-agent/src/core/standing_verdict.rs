@@ -102,7 +102,7 @@ fn silence(heard: &[HeardOn], load_ping_at: Option<UnixSeconds>, at: UnixSeconds
 fn advice_for(code: &str, offer: &OfferStanding) -> Option<String> {
     let text = match code {
         "stale" | "lease_expired" => {
-            "`node-agent status` shows your relays; share one with the router, and check it with `relay-bridge probe URL`"
+            "`node-agent status` shows your relays: share one with the router, check it with `relay-bridge probe URL`"
         }
         "not_active" => "`node-agent status`: a paused node, or a runner that is down, takes nothing",
         "router_not_accepted" => "add this router to `routers`, or leave the list empty",

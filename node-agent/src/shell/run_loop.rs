@@ -151,9 +151,9 @@ async fn serve(
     outcome
 }
 
-/// Waits until a relay of each role is there; false when the node is to stop. As a router does, a node that reaches none
-/// at its start ends and says so: whoever started it knows better than a process that waits in silence. Later on, a lost
-/// relay is waited for.
+/// Waits until a relay of each role is there; false when the node is to stop. As a router does, a node that reaches
+/// none at its start ends and says so: whoever started it knows better than a process that waits in silence. Later
+/// on, a lost relay is waited for.
 async fn connected(pool: &RelayPool, shutdown: &CancellationToken) -> Result<bool, NotReady> {
     for role in [RelayRole::Discovery, RelayRole::Stream] {
         tokio::select! {
