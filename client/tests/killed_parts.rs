@@ -85,6 +85,11 @@ fn the_only_node_dies_in_mid_stream_and_the_failure_has_a_code() {
     assert!(expected_answer(PROMPT, 80).starts_with(stdout.trim_end_matches('\n')), "nothing is repeated");
     let receipts = json(&world.client(&relays, &["receipts", "list", "--json"]).output().unwrap());
     assert_eq!(receipts["receipts"].as_array().unwrap().len(), 0, "nothing was paid");
+    let (_, id) = stderr.split_once("fedai why ").expect("the way to the decision");
+    let id = id.split_whitespace().next().unwrap();
+    let why = json(&world.client(&relays, &["why", id, "--json"]).output().unwrap());
+    assert_eq!(why["attempts"][0]["outcome"], "runner_interrupted", "{why}");
+    assert!(why["receipt"].is_null());
 }
 
 fn keys_and_names(world: &World, relays: &[&str]) -> Vec<(String, String)> {

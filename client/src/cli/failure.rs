@@ -113,7 +113,13 @@ impl From<JobFailure> for CliFailure {
                 .collect();
             message = format!("{message} (nodes tried: {})", tried.join(", "));
         }
-        Self::new(status, &code, format!("{code}: {message}")).hint(failure.hint())
+        let hint = match failure.decision.map(|decision| decision.to_hex()) {
+            Some(id) => {
+                format!("{}; what led to the last node: fedai why {}", failure.hint(), terminal::short(&id))
+            }
+            None => failure.hint().to_owned(),
+        };
+        Self::new(status, &code, format!("{code}: {message}")).hint(hint)
     }
 }
 

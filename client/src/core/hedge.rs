@@ -3,7 +3,8 @@
 //!
 //! Only where the router said after how long that pays off, the client values speed, and the process has budget for it.
 //! Output of the second is held back until it has won, so nothing is ever handed on from two nodes. Both worst cases
-//! are reserved; the loser is not paid for what it did not deliver: a receipt of its own is checked like any other.
+//! are reserved; the loser is paid at most for the part that it delivered before it was told: that receipt is checked
+//! like any other, and one for a whole answer is not acknowledged.
 
 use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::HEDGE_MS_MIN;
@@ -180,12 +181,8 @@ impl Journey {
                     self.settle(now, &loser, receipt, Outcome::Partial, None, out);
                 }
             }
-            // It was done before it heard that it had lost.
-            AttemptEvent::Finished(last) => {
-                let sha256 = Some(last.output_sha256.as_str());
-                self.settle(now, &loser, &last.receipt, Outcome::Complete, sha256, out);
-            }
-            AttemptEvent::Lost(_) => {}
+            // Done before it heard that it had lost: the job was taken back, and a whole answer is paid once.
+            AttemptEvent::Finished(_) | AttemptEvent::Lost(_) => {}
             // Only a node that has accepted can be told.
             AttemptEvent::Accepted => {
                 let mut events = Vec::new();

@@ -3,7 +3,9 @@
 
 use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::receipt_ack::AckVerdict;
-use fedai_protocol::{JobId, Msat, PublicKey, ReceiptAck, Refusal, RefusalCode, Usage, VerifiedEvent};
+use fedai_protocol::{
+    EventId, JobId, Msat, PublicKey, ReceiptAck, Refusal, RefusalCode, Usage, VerifiedEvent,
+};
 
 use super::quote_check::Ticket;
 use super::receipt_check::ReceiptDispute;
@@ -101,6 +103,8 @@ pub struct JobFailure {
     pub attempts: Vec<AttemptNote>,
     /// What was spent all the same.
     pub spent: Msat,
+    /// The decision that led to the last node tried: what `fedai why` explains.
+    pub decision: Option<EventId>,
 }
 
 impl JobFailure {

@@ -8,7 +8,7 @@ use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::REQUEST_BYTES_MAX;
 use fedai_protocol::message::Received;
 use fedai_protocol::output_stream::{OutputLine, delivered_bytes};
-use fedai_protocol::{PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros};
+use fedai_protocol::{EventId, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros};
 
 use super::attempt::{Attempt, AttemptEvent};
 use super::delivery::OutputDelivery;
@@ -54,6 +54,8 @@ pub struct Journey {
     pub(super) dishonest: Option<String>,
     pub(super) begun_at: UnixMicros,
     pub(super) quoted_ms: u64,
+    /// The decision behind the last attempt.
+    pub(super) decision: Option<EventId>,
     pub(super) first_output_at: Option<UnixMicros>,
 }
 
@@ -99,6 +101,7 @@ impl Journey {
             dishonest: None,
             begun_at: now,
             quoted_ms: 0,
+            decision: None,
             first_output_at: None,
         }
     }
@@ -332,6 +335,7 @@ impl Journey {
         let number = self.number.saturating_add(1);
         self.spending.reserve(number, node.max_cost.saturating_add(ticket.fee))?;
         self.number = number;
+        self.decision = Some(ticket.request);
         self.failover.count_attempt();
         let note = self.notes.len();
         self.notes.push(AttemptNote::new(node.node, ticket.router));

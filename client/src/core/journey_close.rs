@@ -195,6 +195,7 @@ impl Journey {
             has_shown: self.delivery.has_shown(),
             attempts: core::mem::take(&mut self.notes),
             spent: self.spending.spent(),
+            decision: self.decision,
         };
         self.stage = Stage::Ended;
         out.push(JourneyAction::End(Box::new(Err(failure))));

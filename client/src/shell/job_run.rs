@@ -469,5 +469,6 @@ fn no_answer() -> JobFailure {
         has_shown: false,
         attempts: Vec::new(),
         spent: fedai_protocol::Msat::ZERO,
+        decision: None,
     }
 }

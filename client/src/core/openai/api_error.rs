@@ -107,6 +107,7 @@ mod tests {
             has_shown: false,
             attempts: Vec::new(),
             spent: Msat::ZERO,
+            decision: None,
         };
         let error = ApiError::of_failure(&failure);
         assert_eq!((error.status, error.kind, error.code.as_str()), (429, "rate_limit_error", "busy"));
