@@ -24,6 +24,8 @@ pub struct JobWish<'a> {
     pub max_cost: Option<Msat>,
     /// After this the person has left, in seconds.
     pub deadline_seconds: u64,
+    /// Longest answer that is asked for, as a multiple of the one that comes.
+    pub headroom: u64,
     /// The only node that will do.
     pub only_node: Option<PublicKey>,
 }
@@ -48,7 +50,7 @@ impl JobWish<'_> {
             messages: 1,
             wanted: ModelWanted { model: Some(MODEL.to_owned()), ..ModelWanted::default() },
             prompt_tokens: Tokens::saturating(prompt.bytes / 3 + 16),
-            max_output_tokens: Tokens::saturating(prompt.words),
+            max_output_tokens: Tokens::saturating(prompt.words.saturating_mul(self.headroom)),
             max_cost: self.max_cost,
             mode: self.arrival.mode,
             constraints: Constraints {

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod adversaries;
 pub mod agenda;
 pub mod calibration;
 pub mod chance;
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod client_actor;
 mod client_door;
 pub mod conduct;
+pub mod conduct_log;
 pub mod faults;
 pub mod hardware;
 pub mod hooks;

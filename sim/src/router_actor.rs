@@ -217,6 +217,9 @@ impl RouterActor {
                 Action::Publish(Announcement::Summary(summary)) => {
                     turn.facts.push(Fact::Summed(Box::new(summary)));
                 }
+                Action::Publish(Announcement::Assertion(assertion)) => {
+                    turn.facts.push(Fact::Ranked(assertion.node, assertion.rank));
+                }
                 Action::Evidence { node, code, .. } => turn.facts.push(Fact::Accused(node, code)),
                 Action::Journal { .. } if !self.keeps_journal => {}
                 Action::Journal { kind, .. } => match event {
@@ -226,7 +229,7 @@ impl RouterActor {
                 Action::Count { name: "fed_router_receipts_total", label } if label == "forgotten" => {
                     turn.facts.push(Fact::Uncounted);
                 }
-                // Profiles, ranks, decisions and metrics have no reader in this world.
+                // Profiles, decisions and metrics have no reader in this world.
                 Action::Publish(_) | Action::Decided(_) | Action::Count { .. } | Action::Observe { .. } => {}
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
 use fedai_protocol::{Message, PublicKey, Receipt, RefusalCode, UnixMicros, UsageSummary, VerifiedEvent};
 
+use crate::conduct_log::ConductLog;
 use crate::faults::Fired;
 use crate::invariants::Sums;
 use crate::money::Accounts;
@@ -117,6 +118,8 @@ pub struct RunLog {
     pub nodes: Vec<NodeLog>,
     /// Money.
     pub accounts: Accounts,
+    /// What each node was caught at.
+    pub conduct: ConductLog,
     /// Jobs opened at nodes.
     pub attempts: u64,
     /// Processes killed.
@@ -164,6 +167,7 @@ impl RunLog {
         Self {
             jobs: scenario.arrivals.iter().map(|arrival| JobLog::new(arrival.at)).collect(),
             nodes: scenario.nodes.iter().map(node).collect(),
+            conduct: ConductLog::default(),
             accounts: Accounts::new(scenario.nodes.len(), scenario.routers.len()),
             scenario: Arc::clone(scenario),
             attempts: 0,

@@ -75,6 +75,8 @@ pub struct Terms {
     pub keep_ms: u64,
     /// After this a person has left, in seconds.
     pub deadline_seconds: u64,
+    /// Longest answer that a client asks for, as a multiple of the one that it gets: nobody knows its length before.
+    pub headroom: u64,
     /// Requests a second that a router answers at most.
     pub router_rate: f64,
     /// Time between two of a router's summaries, in seconds.
@@ -90,6 +92,7 @@ impl Default for Terms {
             ping_ms: (5_000, 15_000),
             keep_ms: 180_000,
             deadline_seconds: 60,
+            headroom: 1,
             router_rate: 1_000.0,
             summary_seconds: 60,
             keeps_journals: true,

@@ -63,6 +63,8 @@ pub enum Fact {
     PriceAltered(EventId),
     /// A client left without a word.
     Vanished,
+    /// A router published the rank of a node.
+    Ranked(PublicKey, u8),
     /// A router came back from its journal.
     RouterRestarted {
         /// True when its state is the one that it died with.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod adversaries;
 mod calibrate;
 mod list;
 mod observe;
@@ -35,6 +36,8 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     /// Replay recorded requests on a fitted runner and compare the times.
     Replay(calibrate::ReplayArgs),
+    /// Weigh each kind of cheat against its honest twin, in the same worlds.
+    Adversaries(adversaries::AdversariesArgs),
     /// List workloads, hardware, faults and invariants.
     List,
 }
@@ -49,6 +52,7 @@ pub fn execute(cli: &Cli) -> ExitCode {
         Command::Observe(args) => observe::observe(args),
         Command::Calibrate(args) => calibrate::calibrate(args),
         Command::Replay(args) => calibrate::replay_observed(args),
+        Command::Adversaries(args) => adversaries::adversaries(args),
         Command::List => list::list(),
     };
     match result {

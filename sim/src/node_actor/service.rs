@@ -86,6 +86,8 @@ impl NodeActor {
             task.is_stalled |= conduct.output(turn.now, task.said) == Passage::Hold;
         }
         if task.is_stalled {
+            // Its slot is free for the next one.
+            turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
             return;
         }
         let (prompt, from) = (task.prompt, task.of_answer(from_made));

@@ -81,6 +81,7 @@ impl World {
             payment: self.scenario.terms.payment,
             max_cost,
             deadline_seconds: self.scenario.terms.deadline_seconds,
+            headroom: self.scenario.terms.headroom,
             only_node: only.and_then(|node| self.parties.nodes.get(node)).map(|node| node.identity()),
         };
         self.watcher.arrived(now, job, arrival);

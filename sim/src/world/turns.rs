@@ -199,6 +199,10 @@ impl World {
             Fact::Restarted => self.watcher.restarted(job),
             Fact::Settled(settlement) => {
                 self.log.settled(job, &settlement);
+                if let Some(index) = self.owners.of(&settlement.node.node) {
+                    let prompt = self.scenario.arrivals.get(job).map(|arrival| arrival.prompt);
+                    self.log.conduct.settled(now, index, prompt.as_ref(), &settlement);
+                }
                 self.watcher.settled(job, &settlement)
             }
             Fact::Paid { node, amount, is_paid } => {
@@ -228,6 +232,9 @@ impl World {
             }
             Fact::Accused(node, code) => {
                 self.log.evidence.push((node, code));
+                if let Some(index) = self.owners.of(&node) {
+                    self.log.conduct.accused(now, index, code);
+                }
                 self.watcher.accused(&node, code)
             }
             Fact::PriceAltered(dispatch) => {
@@ -237,6 +244,12 @@ impl World {
             Fact::Vanished => {
                 self.watcher.vanished(job);
                 self.remove_client(job);
+                Ok(())
+            }
+            Fact::Ranked(node, rank) => {
+                if let (Some(index), Party::Router(0)) = (self.owners.of(&node), party) {
+                    self.log.conduct.ranked(index, rank);
+                }
                 Ok(())
             }
             Fact::RouterRestarted { is_same: true } => Ok(()),
@@ -286,7 +299,8 @@ impl World {
     fn check_party(&mut self, now: UnixMicros, party: Party) -> Result<(), Violation> {
         let Party::Node(index) = party else { return Ok(()) };
         let now = self.clock_of(party).max(now);
-        let Some(node) = self.parties.nodes.get_mut(index) else { return Ok(()) };
+        let node = self.parties.nodes.get_mut(index).filter(|node| node.is_honest());
+        let Some(node) = node else { return Ok(()) };
         let Some(state) = node.state(now) else { return Ok(()) };
         let on_runner = node.runner().running().saturating_add(node.runner().waiting());
         let check = invariants::queues(&state, &node.policy().limits, on_runner);
