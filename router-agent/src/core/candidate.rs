@@ -58,6 +58,12 @@ pub struct CandidateView {
     pub output_price: f64,
     /// Price per request, in msat.
     pub request_price: f64,
+    /// Prompt tokens that it is taken to count where its fleet counts one; its price is so much higher.
+    #[serde(default = "one")]
+    pub counted_input: f64,
+    /// The same for output tokens.
+    #[serde(default = "one")]
+    pub counted_output: f64,
     /// Context window.
     pub context_tokens: u64,
     /// Most output tokens of one job.
@@ -112,6 +118,10 @@ pub struct CandidateView {
     pub trust: f64,
 }
 
+const fn one() -> f64 {
+    1.0
+}
+
 /// What is assumed of a node that was never measured: the medians of its fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FleetPrior {
@@ -133,6 +143,12 @@ pub struct FleetPrior {
     pub others_per_slot: f64,
     /// Output tokens of a job.
     pub output_tokens: f64,
+    /// Prompt tokens counted for one that was asked for; 0 while unknown.
+    #[serde(default)]
+    pub input_rate: f64,
+    /// Output tokens counted for a verified byte; 0 while unknown.
+    #[serde(default)]
+    pub output_rate: f64,
     /// How much of a history the fleet has, from 0 to 1: without one, unproven nodes are not held to a share.
     pub maturity: f64,
 }
@@ -150,6 +166,8 @@ impl Default for FleetPrior {
             slots: 1.0,
             others_per_slot: 0.0,
             output_tokens: 256.0,
+            input_rate: 0.0,
+            output_rate: 0.0,
             maturity: 1.0,
         }
     }

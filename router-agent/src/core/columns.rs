@@ -15,6 +15,9 @@ pub(super) struct Numbers<N> {
     pub(super) input_price: N,
     pub(super) output_price: N,
     pub(super) request_price: N,
+    /// Prices by the fleet's way of counting.
+    pub(super) true_input_price: N,
+    pub(super) true_output_price: N,
     pub(super) rtt_ms: N,
     pub(super) prefill_ms: N,
     pub(super) prefill_sd_ms: N,
@@ -39,6 +42,8 @@ impl From<&CandidateView> for Numbers<f32> {
             input_price: row.input_price as f32,
             output_price: row.output_price as f32,
             request_price: row.request_price as f32,
+            true_input_price: (row.input_price * row.counted_input) as f32,
+            true_output_price: (row.output_price * row.counted_output) as f32,
             rtt_ms: row.rtt_ms as f32,
             prefill_ms: row.prefill_ms as f32,
             prefill_sd_ms: row.prefill_sd_ms as f32,
@@ -61,6 +66,8 @@ impl Numbers<Lanes> {
         self.input_price.set(lane, one.input_price);
         self.output_price.set(lane, one.output_price);
         self.request_price.set(lane, one.request_price);
+        self.true_input_price.set(lane, one.true_input_price);
+        self.true_output_price.set(lane, one.true_output_price);
         self.rtt_ms.set(lane, one.rtt_ms);
         self.prefill_ms.set(lane, one.prefill_ms);
         self.prefill_sd_ms.set(lane, one.prefill_sd_ms);

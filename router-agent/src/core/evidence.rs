@@ -249,9 +249,14 @@ impl RouterCore {
             let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
             Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued, beside }
         });
+        let asked = self.book.ticket(&receipt.dispatch).map(|ticket| ticket.dispatch.max_input_tokens);
+        let is_counted = matches!(ack.verdict, AckVerdict::Accepted) && !weight.is_nothing();
         self.registry.learn(now, &node, &receipt.model, &trust, |view| {
             if let Some(seen) = &observation {
                 view.observe(now, seen);
+            }
+            if let Some(asked) = asked.filter(|_| is_counted) {
+                view.counted(now, &receipt.usage, asked);
             }
         });
         if let Some(seen) = &observation {

@@ -3,7 +3,7 @@
 //! Claims of the node enter as load weighted by age and as a number of slots with a bound; speeds and slots are
 //! measured, and where nothing was measured speeds are the fleet's.
 
-use fedai_protocol::{UnixMicros, Usage};
+use fedai_protocol::{Tokens, UnixMicros, Usage};
 
 use super::batch_fit::BatchFit;
 use super::breaker::{Breaker, LearnedCap};
@@ -12,6 +12,7 @@ use super::concurrency::LearnedSlots;
 use super::estimate::{DecayedMean, PeakEwma, RotatingHistogram};
 use super::policy::Policy;
 use super::prediction::faded;
+use super::token_norm::TokenNorm;
 use super::trust::Trust;
 
 /// Half-life of measured speeds, in seconds.
@@ -65,6 +66,7 @@ pub struct NodeView {
     decode: BatchFit,
     slots: LearnedSlots,
     ttft: RotatingHistogram,
+    norm: TokenNorm,
     in_flight: u32,
     load: AnnouncedLoad,
     sent_since_load: u32,
@@ -118,6 +120,17 @@ impl NodeView {
         let others = self.others.mean().unwrap_or_default();
         let jobs = f64::from(announced) * share + others * (1.0 - share);
         self.in_flight.saturating_add(jobs.round() as u32)
+    }
+
+    /// Takes what it counted for a job that its client accepted.
+    pub fn counted(&mut self, now: UnixMicros, usage: &Usage, asked: Tokens) {
+        self.norm.observe(now, usage, asked);
+    }
+
+    /// What it counts: prompt tokens for one that was asked for, output tokens for a byte.
+    #[must_use]
+    pub fn counts(&self) -> (Option<f64>, Option<f64>) {
+        self.norm.rates()
     }
 
     /// Takes an announced load.
@@ -208,6 +221,7 @@ impl NodeView {
         row.ttft_p95_ms = self.ttft_percentiles().map_or(0, |(_, p95)| p95);
         row.trust = trust.score(now);
         row.p_ok = trust.p_ok(now);
+        self.norm.apply(row, prior);
         self.apply_flight(now, row);
     }
 
@@ -224,8 +238,6 @@ impl NodeView {
 
 #[cfg(test)]
 mod tests {
-    use fedai_protocol::Tokens;
-
     use super::*;
 
     fn observation(ttft_ms: u64, total_ms: u64, input: u64, output: u64, queued: bool) -> Observation {

@@ -168,7 +168,8 @@ impl<'a> Prediction<'a> {
         let wait = (jobs - others).at_least(zero) * job_ms;
         let ttft = numbers.rtt_ms + wait + first;
         let total = ttft + rest;
-        let cost = numbers.input_price * prompt + numbers.output_price * output + numbers.request_price;
+        let tokens = numbers.true_input_price * prompt + numbers.true_output_price * output;
+        let cost = tokens + numbers.request_price;
         let alpha = self.first_token_share;
         let time = N::of(self.msat_per_ms) * (ttft * N::of(alpha) + total * N::of(1.0 - alpha));
         // What is not proven is assumed to be as good as most newcomers are, never as bad as the bound says.

@@ -398,6 +398,8 @@ fn candidate(
         input_price: per_token(input),
         output_price: per_token(offer.price.output),
         request_price: offer.price.request.get() as f64,
+        counted_input: 1.0,
+        counted_output: 1.0,
         context_tokens: offer.context_tokens.get(),
         output_tokens_max: offer.max_output_tokens.get(),
         payment: method_bits(&offer.payment) & method_bits(&descriptor.payment.methods),
@@ -447,6 +449,11 @@ fn fleet_prior(
             .filter_map(|row| Some(nodes.get(&row.node)?.views.get(model)?.others()? / row.slots.max(1.0)))
             .collect(),
     );
+    // A way of counting is not the fleet's before three nodes have shown theirs.
+    let counted = |of: fn(&NodeView) -> Option<f64>| {
+        let rates: Vec<f64> = views.iter().filter_map(|view| of(view)).collect();
+        if rates.len() < 3 { 0.0 } else { median(rates).unwrap_or(0.0) }
+    };
     let of_rows = |of: fn(&CandidateView) -> f64| median(rows.iter().map(of).collect()).unwrap_or(0.0);
     FleetPrior {
         input_price: of_rows(|row| row.input_price),
@@ -459,6 +466,8 @@ fn fleet_prior(
         others_per_slot: others_per_slot.unwrap_or_default(),
         slots: of_rows(|row| f64::from(row.facts.slots)).max(1.0),
         output_tokens: listed.output.mean().unwrap_or(default.output_tokens),
+        input_rate: counted(|view| view.counts().0),
+        output_rate: counted(|view| view.counts().1),
     }
 }
 
