@@ -60,9 +60,9 @@ fn a_black_hole_earns_nothing_and_its_jobs_go_elsewhere() {
 }
 
 #[test]
-fn a_swarm_of_names_has_no_more_than_its_hardware() {
+fn four_names_of_one_machine_are_not_drawn_as_four_machines() {
     let (swarm, twin) = world("sybil-swarm");
-    assert!(swarm.share < twin.share * 1.5, "{} and {}", swarm.share, twin.share);
+    assert!(swarm.share < twin.share * 2.0, "{} and {}", swarm.share, twin.share);
 }
 
 #[test]

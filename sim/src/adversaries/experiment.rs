@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use super::finding::{Finding, Take};
+use super::finding::{CheatFinding, Take};
 use super::stage::Stage;
 use super::{Adversary, Beneficiaries, SEAT};
 use crate::hooks::Hooks;
@@ -56,7 +56,7 @@ pub struct Findings {
     /// Jobs of a run.
     pub jobs: usize,
     /// By adversary.
-    pub adversaries: BTreeMap<&'static str, Finding>,
+    pub adversaries: BTreeMap<&'static str, CheatFinding>,
 }
 
 /// One run.
@@ -125,7 +125,8 @@ impl Experiment {
                 seeds.filter_map(|sides| sides.get(side).cloned()).collect()
             };
             let side = usize::from(adversary.two_routers);
-            let finding = Finding::of(adversary, &of(Some(adversary.name), 0), &of(None, side), self.days);
+            let finding =
+                CheatFinding::of(adversary, &of(Some(adversary.name), 0), &of(None, side), self.days);
             adversaries.insert(adversary.name, finding);
         }
         Findings {

@@ -76,7 +76,7 @@ impl Take {
 
 /// One adversary against its honest twin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
+pub struct CheatFinding {
     /// What it does.
     pub does: &'static str,
     /// What it hopes to gain.
@@ -122,13 +122,13 @@ pub struct Finding {
     /// The same in the twin's world.
     pub honest_total_p95_ms: f64,
     /// In a word.
-    pub verdict: Verdict,
+    pub verdict: CheatVerdict,
 }
 
 /// In a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CheatVerdict {
     /// It earns less than its twin.
     Loses,
     /// No difference that is more than the luck of the seeds.
@@ -137,7 +137,7 @@ pub enum Verdict {
     Gains,
 }
 
-impl Finding {
+impl CheatFinding {
     /// Sums up the runs of the seeds, in order of the seeds.
     #[must_use]
     pub fn of(adversary: &Adversary, cheats: &[Take], twins: &[Take], days: u64) -> Self {
@@ -178,14 +178,14 @@ impl Finding {
 
 /// A gain that the interval holds apart from 0 is one; with few seeds the interval is wide, so a mean that is more than
 /// a fiftieth above the twin's is called one, too.
-fn verdict(gain: Interval, honest: f64) -> Verdict {
+fn verdict(gain: Interval, honest: f64) -> CheatVerdict {
     let margin = honest.abs() / 50.0;
     if (gain.low > 0.0 && gain.mean > margin / 10.0) || gain.mean > margin {
-        Verdict::Gains
+        CheatVerdict::Gains
     } else if gain.high < 0.0 || gain.mean < -margin {
-        Verdict::Loses
+        CheatVerdict::Loses
     } else {
-        Verdict::NoGain
+        CheatVerdict::NoGain
     }
 }
 

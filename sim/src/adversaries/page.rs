@@ -3,7 +3,7 @@
 use core::fmt::{self, Write as _};
 
 use super::experiment::Findings;
-use super::finding::{Finding, Verdict};
+use super::finding::{CheatFinding, CheatVerdict};
 use crate::report::plot::{Axis, Bar, BarChart, Scale};
 use crate::statistics::Interval;
 
@@ -28,7 +28,7 @@ fn write_page(text: &mut String, findings: &Findings) -> fmt::Result {
     writeln!(text, "| adversary | profit | twin | gain | a day | share | twin's | verdict |")?;
     writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---|")?;
     for (name, finding) in adversaries {
-        let Finding { gain, share, honest_share, .. } = finding;
+        let CheatFinding { gain, share, honest_share, .. } = finding;
         writeln!(
             text,
             "| {name} | {:.0} | {:.0} | {:.0} ({:.0} to {:.0}) | {:.1} | {:.1} % | {:.1} % | {} |",
@@ -78,7 +78,7 @@ fn write_page(text: &mut String, findings: &Findings) -> fmt::Result {
     Ok(())
 }
 
-impl Verdict {
+impl CheatVerdict {
     /// For people.
     #[must_use]
     pub const fn words(self) -> &'static str {
