@@ -1,9 +1,9 @@
 //! How many tokens a node counts, against what its fleet counts for the same.
 //!
-//! A count within the bounds cannot be called false by one client, but nodes with the same model count the same: tokens of
-//! output for the bytes that clients verified, tokens of prompt for the size that clients asked for. What a node counts
-//! beyond the fleet's median is part of its price, and no token of it makes it faster. A median of nodes is not moved by
-//! a few of them, however much they count.
+//! A count within the bounds cannot be called false by one client, but nodes with the same model count the same:
+//! tokens of output for the bytes that clients verified, tokens of prompt for the size that clients asked for. What
+//! a node counts beyond the fleet's median is part of its price, and no token of it makes it faster. A median of
+//! nodes is not moved by a few of them, however much they count.
 
 use fedai_protocol::{Tokens, UnixMicros, Usage};
 

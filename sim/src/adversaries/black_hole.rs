@@ -2,8 +2,8 @@
 //!
 //! - What it does: job opens are lost without a word.
 //! - What it hopes to gain: nothing for itself; a rival's friend may hope that clients give up on the network.
-//! - What meets it: the client asks twice, then takes the fallback of the same quote; the router's breaker opens after a
-//!   few failures and lets one probe through at growing intervals.
+//! - What meets it: the client asks twice, then takes the fallback of the same quote; the router's breaker opens
+//!   after a few failures and lets one probe through at growing intervals.
 
 use fedai_protocol::UnixMicros;
 

@@ -1,10 +1,12 @@
-//! Double-assigning router: gives every job to its friend, whether the friend has room or not, and says that it is quick.
+//! Double-assigning router: gives every job to its friend, whether the friend has room or not, and says that it is
+//! quick.
 //!
-//! - What it does: each quote names the friend's node first and no other, and states times that are a tenth of the truth.
+//! - What it does: each quote names the friend's node first and no other, and states times that are a tenth of the
+//!   truth.
 //! - What it hopes to gain: its fee for every job, and the friend's income.
-//! - What meets it: clients ask several routers and take the best *binding* part of a quote; what a router says of times
-//!   binds nobody. A node that is full refuses, and the client asks again elsewhere. Prices, ceiling and node are the node's
-//!   own signed words: a router can steer, it cannot charge.
+//! - What meets it: clients ask several routers and take the best *binding* part of a quote; what a router says of
+//!   times binds nobody. A node that is full refuses, and the client asks again elsewhere. Prices, ceiling and node
+//!   are the node's own signed words: a router can steer, it cannot charge.
 
 use fedai_protocol::{Message, NodeDescriptor, UnixMicros};
 use fedai_router_agent::core::quote_desk::{DraftNode, QuoteDraft};

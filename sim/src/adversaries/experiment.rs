@@ -1,7 +1,7 @@
 //! Each adversary in the world of its honest twin, over seeds.
 //!
-//! Runs are independent of each other, so threads share them out; results are put in their places, and the report is the
-//! same whatever the number of threads.
+//! Runs are independent of each other, so threads share them out; results are put in their places, and the report
+//! is the same whatever the number of threads.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -176,8 +176,8 @@ impl CheatFinding {
     }
 }
 
-/// A gain that the interval holds apart from 0 is one; with few seeds the interval is wide, so a mean that is more than
-/// a fiftieth above the twin's is called one, too.
+/// A gain that the interval holds apart from 0 is one; with few seeds the interval is wide, so a mean that is more
+/// than a fiftieth above the twin's is called one, too.
 fn verdict(gain: Interval, honest: f64) -> CheatVerdict {
     let margin = honest.abs() / 50.0;
     if (gain.low > 0.0 && gain.mean > margin / 10.0) || gain.mean > margin {

@@ -1,11 +1,11 @@
 //! Load liar: three times its slots on offer, and never a job to do.
 //!
-//! - What it does: its offer and its pings name three times the slots that its hardware has, and its pings say that it is
-//!   idle.
+//! - What it does: its offer and its pings name three times the slots that its hardware has, and its pings say that
+//!   it is idle.
 //! - What it hopes to gain: draws that belong to faster hardware, and jobs while it is full.
 //! - What meets it: the scheduler. Announced load only ever raises what the router counts itself, announced slots are
-//!   believed up to twice the fleet's median, weights come from measured speeds, and what waits at an overfull node is
-//!   seen by clients and lowers its rate.
+//!   believed up to twice the fleet's median, weights come from measured speeds, and what waits at an overfull node
+//!   is seen by clients and lowers its rate.
 
 use super::{Adversary, seat_behaves};
 use fedai_node_agent::core::offers::LocalModel;
@@ -18,7 +18,7 @@ pub const ADVERSARY: Adversary = Adversary {
     name: "load-liar",
     does: "offers three times its slots and always says that it is idle",
     hopes: "draws that belong to faster hardware, and jobs while it is full",
-    met_by: "scheduler: announced slots are bounded, announced load never lowers the router's own count, weights are measured",
+    met_by: "scheduler: bounded slots, its own count of jobs, weights that are measured",
     two_routers: false,
     cast: |_, hooks| seat_behaves(hooks, LoadLiar),
 };

@@ -2,8 +2,9 @@
 //!
 //! - What it does: one in twenty of all events is confirmed and lost, of every kind.
 //! - What it hopes to gain: nothing is paid to relays. It can only do damage, or sell silence to somebody.
-//! - What meets it: whatever matters is sent again or asked for again - job opens, frames, quotes, announcements with a
-//!   lease. With several relays a party publishes to all of them; here it is the only one, which is the worst case.
+//! - What meets it: whatever matters is sent again or asked for again - job opens, frames, quotes, announcements
+//!   with a lease. With several relays a party publishes to all of them; here it is the only one, which is the
+//!   worst case.
 
 use fedai_protocol::UnixMicros;
 

@@ -1,8 +1,8 @@
 //! Adversaries: one file each, and the instrument that weighs each of them against its honest twin.
 //!
-//! A cheat bypasses only its own core, through [`crate::conduct`]. What it meets are the production cores of the others,
-//! nothing else. [`ADVERSARIES`] is the table; [`experiment`] runs each one in the world of its honest twin, with the same
-//! seeds, hardware, prices and customers, once honest and once cheating.
+//! A cheat bypasses only its own core, through [`crate::conduct`]. What it meets are the production cores of the
+//! others, nothing else. [`ADVERSARIES`] is the table; [`experiment`] runs each one in the world of its honest
+//! twin, with the same seeds, hardware, prices and customers, once honest and once cheating.
 
 pub mod black_hole;
 pub mod cheaper_model;

@@ -22,7 +22,7 @@ fn write_page(text: &mut String, findings: &Findings) -> fmt::Result {
     writeln!(
         text,
         "{nodes} nodes, {jobs} jobs in {days} days, {seeds} seeds. Profit is money received less the cost of the work \
-         that was really done, in satoshi over the whole run; the gain is the difference to the twin in the same world, \
+         that was really done, in satoshi over the whole run; gain is the difference to the twin in the same world, \
          with its 95 % interval.\n"
     )?;
     writeln!(text, "| adversary | profit | twin | gain | a day | share | twin's | verdict |")?;

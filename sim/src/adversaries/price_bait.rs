@@ -2,9 +2,9 @@
 //!
 //! - What it does: each receipt charges 30 % more than the offer that the quote embeds.
 //! - What it hopes to gain: the work of a cheap node at the income of a dear one.
-//! - What meets it: the client's check of the receipt. The amount has to be what the signed offer gives for the usage,
-//!   to the millisatoshi; anything else is disputed and not paid, and the router counts the dispute against the price
-//!   dimension. An amount above the ticket's part is proof by the node's own signature.
+//! - What meets it: the client's check of the receipt. The amount has to be what the signed offer gives for the
+//!   usage, to the millisatoshi; anything else is disputed and not paid, and the router counts the dispute against
+//!   the price dimension. An amount above the ticket's part is proof by the node's own signature.
 
 use super::{Adversary, seat_behaves};
 use fedai_protocol::{Msat, Receipt, UnixMicros};

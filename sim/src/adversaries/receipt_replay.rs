@@ -1,9 +1,11 @@
 //! Receipt replay: every job is charged twice.
 //!
-//! - What it does: after each receipt it signs a second one for the same job and ticket, as the next link of its chain.
+//! - What it does: after each receipt it signs a second one for the same job and ticket, as the next link of its
+//!   chain.
 //! - What it hopes to gain: double pay, or at least a longer record.
-//! - What meets it: a client pays the one receipt that came with its answer, and no other. The router holds every receipt
-//!   against its ticket: one more than the ticket has uses is proof of misbehaviour, signed by the node itself.
+//! - What meets it: a client pays the one receipt that came with its answer, and no other. The router holds every
+//!   receipt against its ticket: one more than the ticket has uses is proof of misbehaviour, signed by the node
+//!   itself.
 
 use super::{Adversary, seat_behaves};
 use fedai_protocol::{Receipt, UnixMicros};

@@ -1,8 +1,9 @@
 //! Slander: clients who dispute every true receipt of a rival.
 //!
-//! - What it does: one client in ten is a friend of the node in the seat. It takes the answers of all others, calls their
-//!   receipts false, and does not pay them.
-//! - What it hopes to gain: rivals lose their names, and the friend gets their work; the friends get theirs for nothing.
+//! - What it does: one client in ten is a friend of the node in the seat. It takes the answers of all others, calls
+//!   their receipts false, and does not pay them.
+//! - What it hopes to gain: rivals lose their names, and the friend gets their work; the friends get theirs for
+//!   nothing.
 //! - What meets it: a word has the weight of a client that our own ticket was made for, one a job; it hits all rivals
 //!   alike, so the order among them stays; and good work outweighs it. Free rides end where jobs are paid beforehand.
 

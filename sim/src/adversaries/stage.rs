@@ -1,7 +1,9 @@
-//! The world in which adversaries are weighed: a small fleet of unequal nodes, jobs that come in rushes, prices above cost.
+//! The world in which adversaries are weighed: a small fleet of unequal nodes, jobs that come in rushes, prices
+//! above cost.
 //!
-//! A token here stands for a page of real ones: hardware is slow and answers are short, so that a month of a loaded fleet is
-//! a few ten thousand jobs. Two rushes a day fill the fleet to about a half; in between it is nearly idle, as a real one.
+//! A token here stands for a page of real ones: hardware is slow and answers are short, so that a month of a loaded
+//! fleet is a few ten thousand jobs. Two rushes a day fill the fleet to about a half; in between it is nearly idle,
+//! as a real one.
 
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, MsatPerMtok, Price};

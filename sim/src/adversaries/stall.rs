@@ -2,9 +2,9 @@
 //!
 //! - What it does: sends the first eight tokens, frees its hardware, and keeps the session alive.
 //! - What it hopes to gain: pay for the part that arrived, at a fraction of the work, many jobs at once.
-//! - What meets it: the client's journey. A node that is silent is probed, left for a fallback at half of the job's time,
-//!   and nothing is paid for a job without a receipt that the client checked. The router hears of the failure with the
-//!   fallback's receipt, opens its breaker, and counts it against delivery.
+//! - What meets it: the client's journey. A node that is silent is probed, left for a fallback at half of the job's
+//!   time, and nothing is paid for a job without a receipt that the client checked. The router hears of the failure
+//!   with the fallback's receipt, opens its breaker, and counts it against delivery.
 
 use fedai_protocol::UnixMicros;
 

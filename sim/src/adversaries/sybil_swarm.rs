@@ -1,12 +1,12 @@
 //! Sybil swarm: one machine under four names, whose friends buy from it and praise it.
 //!
-//! - What it does: splits its four slots over four identities. Four times an hour an accomplice asks the router for a job
-//!   at each of them, in which next to nothing is computed, pays it, and accepts the receipt.
-//! - What it hopes to gain: four places in the draw instead of one, records that grow without customers, and speeds that
-//!   no customer saw.
-//! - What meets it: weights are measured capacity, and four names have no more of it than one; own jobs cost the router's
-//!   fee, and money that comes back proves nothing, so each weighs as a free one. What a client says of a node that it
-//!   insisted on teaches the router nothing.
+//! - What it does: splits its four slots over four identities. Four times an hour an accomplice asks the router for
+//!   a job at each of them, in which next to nothing is computed, pays it, and accepts the receipt.
+//! - What it hopes to gain: four places in the draw instead of one, records that grow without customers, and speeds
+//!   that no customer saw.
+//! - What meets it: weights are measured capacity, and four names have no more of it than one; own jobs cost the
+//!   router's fee, and money that comes back proves nothing, so each weighs as a free one. What a client says of a
+//!   node that it insisted on teaches the router nothing.
 
 use super::{Adversary, Beneficiaries, SEAT};
 use crate::conduct::NodeConduct;
@@ -19,7 +19,7 @@ pub const ADVERSARY: Adversary = Adversary {
     name: "sybil-swarm",
     does: "splits one machine over four names; accomplices buy tiny jobs from each and accept them",
     hopes: "four places in the draw, records without customers, speeds that no customer saw",
-    met_by: "router: weights are measured, own jobs cost its fee and weigh as free ones, what a client insisted on teaches nothing",
+    met_by: "router: measured weights; own jobs cost its fee, and those a client insisted on weigh nothing",
     two_routers: false,
     cast,
 };

@@ -3,7 +3,8 @@
 //! - What it does: counts twice the tokens where the ticket allows it, and throws its identity away after 150 jobs.
 //! - What it hopes to gain: the income of a cheat with the record of a newcomer.
 //! - What meets it: a newcomer has no record, the lowest score, and shares one small part of the draw with all other
-//!   newcomers, so what a name earned is lost with it; and the over-count is part of the price from the first jobs on.
+//!   newcomers, so what a name earned is lost with it; and the over-count is part of the price from the first jobs
+//!   on.
 
 use fedai_protocol::UnixMicros;
 
