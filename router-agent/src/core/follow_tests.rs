@@ -81,7 +81,7 @@ fn one_followed_liar_moves_a_score_at_most_by_the_bound() {
         }
     }
     assert!(up > 0.0 && up <= 0.56, "a newcomer is lifted by {up}");
-    assert!(down < 0.0 && down >= -0.70, "a veteran is lowered by {down}");
+    assert!((-0.70..0.0).contains(&down), "a veteran is lowered by {down}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl Scratch {
             + numbers.output_price * Lanes::of(quick.output_tokens)
             + numbers.request_price;
         for (doubt, cost) in doubts.iter_mut().zip(cost.0) {
-            *doubt |= u32::from(!(cost < quick.cost_below));
+            *doubt |= u32::from(cost >= quick.cost_below);
         }
         let room = numbers.slots * Lanes::of(quick.jobs_per_slot_max) - jobs;
         for (doubt, room) in doubts.iter_mut().zip(room.0) {

@@ -82,7 +82,7 @@ fn asked(rng: &mut ChaCha8Rng) -> QuoteRequest {
         wanted: ModelWanted { model: Some("m".into()), ..ModelWanted::default() },
         prompt_tokens: Tokens::saturating(rng.next_u64() % 4_000),
         max_output_tokens: Tokens::saturating(rng.next_u64() % 500),
-        max_cost: (rng.next_u64() % 2 == 0).then(|| Msat::saturating(rng.next_u64() % 9_000)),
+        max_cost: rng.next_u64().is_multiple_of(2).then(|| Msat::saturating(rng.next_u64() % 9_000)),
         mode: modes[(rng.next_u64() % 4) as usize],
         constraints: Constraints {
             payment: vec![PaymentMethod::Free, PaymentMethod::Ticket],

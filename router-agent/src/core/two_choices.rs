@@ -25,7 +25,7 @@ pub(super) fn draw(seed: u64, sitting: &mut Sitting<'_>) -> Drawn {
     let explores = unit(&mut rng) < exploration;
     let weights = Urn::new(scratch, 1.0, unproven_scale(sitting));
     let first = if explores { Urn::new(scratch, 0.0, 1.0).pick(&[], unit(&mut rng)) } else { None };
-    let first = first.or_else(|| weights.pick(&[], unit(&mut rng))).or(scratch.best.first().copied());
+    let first = first.or_else(|| weights.pick(&[], unit(&mut rng))).or_else(|| scratch.best.first().copied());
     let mut others: Vec<usize> = first.into_iter().collect();
     let draws = usize::try_from(policy.draws).unwrap_or(DRAWS_MAX).clamp(1, DRAWS_MAX);
     while others.len() < draws {

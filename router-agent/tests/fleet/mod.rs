@@ -288,87 +288,129 @@ impl IntoKey for [u8; 32] {
     }
 }
 
-/// Runs a trial.
-pub fn run(trial: &Trial) -> Outcome {
-    let mut rng = ChaCha8Rng::seed_from_u64(trial.seed);
+/// Jobs of exponential sizes at exponential distances.
+fn draw_jobs(trial: &Trial, rng: &mut ChaCha8Rng) -> Vec<Job> {
     let (prompt_mean, output_mean) = (500.0, 200.0);
     let capacity: f64 = trial.servers.iter().map(|s| s.capacity(prompt_mean, output_mean)).sum();
     let gap_ms = 1e3 / (capacity * trial.load);
     let mut at_ms = 0.0;
-    let mut jobs: Vec<Job> = (0..trial.jobs)
+    let size = |mean: f64, u: f64| (mean * -(1.0 - u).ln()).clamp(8.0, mean * 6.0);
+    (0..trial.jobs)
         .map(|_| {
-            at_ms += -gap_ms * (1.0 - unit(&mut rng)).ln();
-            let size = |mean: f64, u: f64| (mean * -(1.0 - u).ln()).clamp(8.0, mean * 6.0);
-            let (prompt, output) = (size(prompt_mean, unit(&mut rng)), size(output_mean, unit(&mut rng)));
+            at_ms += -gap_ms * (1.0 - unit(rng)).ln();
+            let (prompt, output) = (size(prompt_mean, unit(rng)), size(output_mean, unit(rng)));
             let router = rng.next_u64() as usize % trial.routers;
             Job { at_ms, prompt, output, first_ms: 0.0, router, node: 0, beside: 0, queued: false }
         })
-        .collect();
-    let mut routers: Vec<Router> = (0..trial.routers).map(|n| Router::new(n, trial)).collect();
-    let mut servers = trial.servers.clone();
-    let (mut next_job, mut next_load, mut next_refresh) = (0, 0.0, 0.0);
-    let mut times: Vec<(f64, f64)> = Vec::new();
-    loop {
-        let arrival = jobs.get(next_job).map_or(f64::INFINITY, |job| job.at_ms);
-        let (node, step) = servers
+        .collect()
+}
+
+/// A trial under way.
+struct Run<'a> {
+    trial: &'a Trial,
+    rng: ChaCha8Rng,
+    jobs: Vec<Job>,
+    servers: Vec<Server>,
+    routers: Vec<Router>,
+    next_job: usize,
+    next_load: f64,
+    next_refresh: f64,
+    times: Vec<(f64, f64)>,
+}
+
+impl Run<'_> {
+    /// Lets the next thing happen; false when nothing is left.
+    fn step(&mut self) -> bool {
+        let arrival = self.jobs.get(self.next_job).map_or(f64::INFINITY, |job| job.at_ms);
+        let (node, step) = self
+            .servers
             .iter()
             .enumerate()
             .filter_map(|(n, server)| Some((n, server.next_ms()?)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .unwrap_or((usize::MAX, f64::INFINITY));
         if arrival.is_infinite() && step.is_infinite() {
-            break;
+            return false;
         }
-        let tick = f64::min(next_load, next_refresh);
-        if tick <= arrival.min(step) {
-            if next_load <= next_refresh {
-                routers.iter_mut().for_each(|router| router.hear(tick, &servers));
-                next_load += trial.info_age_ms;
-            } else {
-                for router in &mut routers {
-                    let Router { registry, trust, .. } = router;
-                    let of = |key: &PublicKey| {
-                        (0..trust.len()).find(|n| node_key(*n) == *key).map_or(Trust::default(), |n| trust[n])
-                    };
-                    registry.refresh(now(tick), of);
-                }
-                next_refresh += 5_000.0;
-            }
+        if self.next_load.min(self.next_refresh) <= arrival.min(step) {
+            self.tick();
         } else if arrival <= step {
-            let job = jobs[next_job].clone();
-            let (node, queued, beside) = match trial.picker {
-                Picker::Production => routers[job.router].pick(arrival, rng.next_u64(), &job, &trial.policy),
-                Picker::Clairvoyant => {
-                    servers.iter_mut().for_each(|server| server.advance(arrival));
-                    let best = (0..servers.len()).min_by(|a, b| {
-                        let of = |n: &usize| servers[*n].clairvoyant_ms(&job, &jobs);
-                        of(a).total_cmp(&of(b))
-                    });
-                    (best.unwrap(), false, 0)
-                }
-            };
-            (jobs[next_job].node, jobs[next_job].queued, jobs[next_job].beside) = (node, queued, beside);
-            routers[job.router]
-                .registry
-                .touch(now(arrival), &node_key(node), MODEL, |v| v.sent(now(arrival)));
-            servers[node].advance(arrival);
-            servers[node].waiting.push_back(next_job);
-            servers[node].settle(&mut jobs);
-            next_job += 1;
+            self.arrive(arrival);
         } else {
-            servers[node].advance(step);
-            for ended in servers[node].settle(&mut jobs) {
-                let job = jobs[ended].clone();
-                if ended >= trial.jobs / 5 {
-                    servers[node].served += 1;
-                    times.push((job.first_ms - job.at_ms + RTT_MS, step - job.at_ms + RTT_MS));
-                }
-                routers[job.router].ended(step, &job);
+            self.serve(node, step);
+        }
+        true
+    }
+
+    fn tick(&mut self) {
+        if self.next_load <= self.next_refresh {
+            let at = self.next_load;
+            self.routers.iter_mut().for_each(|router| router.hear(at, &self.servers));
+            self.next_load += self.trial.info_age_ms;
+            return;
+        }
+        for Router { registry, trust, .. } in &mut self.routers {
+            let of = |key: &PublicKey| {
+                (0..trust.len()).find(|n| node_key(*n) == *key).map_or(Trust::default(), |n| trust[n])
+            };
+            registry.refresh(now(self.next_refresh), of);
+        }
+        self.next_refresh += 5_000.0;
+    }
+
+    fn arrive(&mut self, at_ms: f64) {
+        let job = self.jobs[self.next_job].clone();
+        let (node, queued, beside) = match self.trial.picker {
+            Picker::Production => {
+                self.routers[job.router].pick(at_ms, self.rng.next_u64(), &job, &self.trial.policy)
             }
+            Picker::Clairvoyant => {
+                self.servers.iter_mut().for_each(|server| server.advance(at_ms));
+                let of = |n: &usize| self.servers[*n].clairvoyant_ms(&job, &self.jobs);
+                let best = (0..self.servers.len()).min_by(|a, b| of(a).total_cmp(&of(b)));
+                (best.unwrap(), false, 0)
+            }
+        };
+        let sent = &mut self.jobs[self.next_job];
+        (sent.node, sent.queued, sent.beside) = (node, queued, beside);
+        let registry = &mut self.routers[job.router].registry;
+        registry.touch(now(at_ms), &node_key(node), MODEL, |view| view.sent(now(at_ms)));
+        self.servers[node].advance(at_ms);
+        self.servers[node].waiting.push_back(self.next_job);
+        self.servers[node].settle(&mut self.jobs);
+        self.next_job += 1;
+    }
+
+    fn serve(&mut self, node: usize, at_ms: f64) {
+        self.servers[node].advance(at_ms);
+        for ended in self.servers[node].settle(&mut self.jobs) {
+            let job = self.jobs[ended].clone();
+            if ended >= self.trial.jobs / 5 {
+                self.servers[node].served += 1;
+                self.times.push((job.first_ms - job.at_ms + RTT_MS, at_ms - job.at_ms + RTT_MS));
+            }
+            self.routers[job.router].ended(at_ms, &job);
         }
     }
+}
+
+/// Runs a trial.
+pub fn run(trial: &Trial) -> Outcome {
+    let mut rng = ChaCha8Rng::seed_from_u64(trial.seed);
+    let mut run = Run {
+        trial,
+        jobs: draw_jobs(trial, &mut rng),
+        rng,
+        servers: trial.servers.clone(),
+        routers: (0..trial.routers).map(|n| Router::new(n, trial)).collect(),
+        next_job: 0,
+        next_load: 0.0,
+        next_refresh: 0.0,
+        times: Vec::new(),
+    };
+    while run.step() {}
     let quantile = |of: fn(&(f64, f64)) -> f64, q: f64| {
-        let mut values: Vec<f64> = times.iter().map(of).collect();
+        let mut values: Vec<f64> = run.times.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values[((values.len() - 1) as f64 * q) as usize]
     };
@@ -376,6 +418,6 @@ pub fn run(trial: &Trial) -> Outcome {
         ttft_p95_ms: quantile(|t| t.0, 0.95),
         total_p50_ms: quantile(|t| t.1, 0.5),
         total_p95_ms: quantile(|t| t.1, 0.95),
-        served: servers.iter().map(|server| server.served).collect(),
+        served: run.servers.iter().map(|server| server.served).collect(),
     }
 }
