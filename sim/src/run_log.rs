@@ -107,6 +107,17 @@ pub struct NodeLog {
     pub list_msat: u64,
 }
 
+/// A node asks another price from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriceChange {
+    /// Seconds of the run.
+    pub seconds: u64,
+    /// Node.
+    pub node: usize,
+    /// Price of a million output tokens.
+    pub output_msat_per_mtok: u64,
+}
+
 /// The log.
 #[derive(Clone, Debug)]
 pub struct RunLog {
@@ -118,6 +129,8 @@ pub struct RunLog {
     pub nodes: Vec<NodeLog>,
     /// Money.
     pub accounts: Accounts,
+    /// Prices that were changed, in order of time.
+    pub prices: Vec<PriceChange>,
     /// What each node was caught at.
     pub conduct: ConductLog,
     /// Jobs opened at nodes.
@@ -167,6 +180,7 @@ impl RunLog {
         Self {
             jobs: scenario.arrivals.iter().map(|arrival| JobLog::new(arrival.at)).collect(),
             nodes: scenario.nodes.iter().map(node).collect(),
+            prices: Vec::new(),
             conduct: ConductLog::default(),
             accounts: Accounts::new(scenario.nodes.len(), scenario.routers.len()),
             scenario: Arc::clone(scenario),

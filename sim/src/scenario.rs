@@ -270,6 +270,14 @@ impl Scenario {
         }
     }
 
+    /// The median of the nodes' list prices of output.
+    #[must_use]
+    pub fn usual_price(&self) -> MsatPerMtok {
+        let mut prices: Vec<MsatPerMtok> = self.nodes.iter().map(|node| node.list_price.output).collect();
+        prices.sort_unstable();
+        prices.get(prices.len() / 2).copied().unwrap_or_default()
+    }
+
     /// A world with one router in which nothing happens: a base for others.
     #[must_use]
     pub fn empty(seed: u64) -> Self {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::market::MarketReport;
 use crate::run_log::{JobLog, RunLog};
 use crate::scenario::START;
 use crate::statistics::fairness;
@@ -42,6 +43,9 @@ pub struct Report {
     pub jain_index: f64,
     /// Relays and faults.
     pub network: Network,
+    /// Prices and revenue, when nodes set prices by a strategy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub market: Option<MarketReport>,
 }
 
 /// Jobs.
@@ -185,6 +189,7 @@ impl Report {
             },
             nodes,
             jain_index: ratio(fairness::jain(&loads), 1.0),
+            market: None,
             network: Network {
                 events_published: log.relay.published,
                 events_dropped: log.relay.dropped,

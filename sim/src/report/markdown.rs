@@ -66,5 +66,6 @@ fn write_page(text: &mut String, report: &Report) -> fmt::Result {
         network.node_crashes,
         network.router_crashes,
         network.runner_hangs
-    )
+    )?;
+    report.market.as_ref().map_or(Ok(()), |market| market.write(text))
 }

@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod markdown;
+pub mod market;
 pub mod plot;
 
 pub use json::Report;

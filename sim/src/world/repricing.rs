@@ -6,6 +6,7 @@ use super::World;
 use super::happenings::Happening;
 use crate::invariants::Violation;
 use crate::market::{Outlook, PriceStrategy, REPRICE_SECONDS, price_at};
+use crate::run_log::PriceChange;
 use crate::scenario::START;
 
 /// A node that sets its price by a rule, and what it had at the last look.
@@ -41,6 +42,8 @@ impl World {
         let mut sellers = core::mem::take(&mut self.prices);
         for (index, seller) in &mut sellers {
             let Some(price) = self.new_price(now, *index, seller, &offered) else { continue };
+            let (seconds, output_msat_per_mtok) = (now.since(START) / 1_000_000, price.output.get());
+            self.log.prices.push(PriceChange { seconds, node: *index, output_msat_per_mtok });
             self.with_node(*index, |node, turn| node.reprice(price, turn))?;
         }
         self.prices = sellers;
