@@ -126,11 +126,13 @@ impl Busy {
 }
 
 /// Records that many decisions and has the binary make them again.
+#[expect(clippy::disallowed_methods, reason = "says how long it took")]
 fn record_and_replay(decisions: usize, nodes: u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("decisions.jsonl");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     let mut busy = Busy::new(nodes);
+    let began = std::time::Instant::now();
     let (mut kept, mut modes) = (0, std::collections::BTreeMap::<String, usize>::new());
     while kept < decisions {
         assert!(busy.step < 2 * decisions as u64 + 100, "only {kept} decisions in {} requests", busy.step);
@@ -142,11 +144,14 @@ fn record_and_replay(decisions: usize, nodes: u64) {
     }
     file.flush().unwrap();
     assert_eq!(modes.len(), 3, "{modes:?}");
+    let (recorded, again) = (began.elapsed(), std::time::Instant::now());
     let out = Command::new(env!("CARGO_BIN_EXE_router-agent")).arg("replay").arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
     let expected = format!("{decisions} decisions came out the same; 0 did not keep their inputs");
     assert!(said.contains(&expected), "{said}");
+    let mebibytes = std::fs::metadata(&path).unwrap().len() >> 20;
+    println!("{said}{mebibytes} MiB, recorded in {recorded:.1?}, replayed in {:.1?}", again.elapsed());
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn every_decision_of_a_busy_router_comes_out_the_same() {
 }
 
 #[test]
-#[ignore = "writes a few hundred MB: cargo test --release -p fedai-router-agent --test replay -- --ignored"]
+#[ignore = "writes a few hundred MB: cargo test --release -p fedai-router-agent --test replay -- --ignored --nocapture"]
 fn ten_thousand_decisions_come_out_the_same() {
     record_and_replay(10_000, 12);
 }
