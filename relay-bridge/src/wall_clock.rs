@@ -35,6 +35,30 @@ pub fn now_seconds() -> UnixSeconds {
     now().seconds()
 }
 
+/// The time as it was at a begin, and what has passed since. It does not follow when the clock is set: what began has
+/// deadlines by the clock that it began with.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    began: UnixMicros,
+    monotonic: Instant,
+}
+
+impl SteadyClock {
+    /// Begins now.
+    #[must_use]
+    pub fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a point to count from, beside the one clock")]
+        let monotonic = Instant::now();
+        Self { began: now(), monotonic }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> UnixMicros {
+        self.began.plus(u64::try_from(self.monotonic.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
 struct Anchor {
     system: Duration,
     monotonic: Instant,
@@ -65,6 +89,14 @@ mod tests {
         assert_eq!(anchor.read(Duration::from_secs(50), later), (Duration::from_secs(50), true));
         let end = later + Duration::from_secs(1);
         assert_eq!(anchor.read(Duration::from_secs(51), end), (Duration::from_secs(51), false));
+    }
+
+    #[test]
+    fn a_steady_clock_counts_on_from_where_it_began() {
+        let clock = SteadyClock::start();
+        let moved = SteadyClock { began: UnixMicros(5), ..clock };
+        assert!(clock.now() >= clock.began && clock.now().since(clock.began) < 60_000_000);
+        assert!(moved.now().0 < 60_000_005, "whatever the system says now");
     }
 
     #[test]

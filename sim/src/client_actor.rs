@@ -1,5 +1,7 @@
 //! A client with one job: the production journey, and the keys, wraps and subscriptions of its shell.
 
+mod cheats;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use fedai_client::core::attempt::OpenedWith;
@@ -52,6 +54,7 @@ pub struct ClientActor {
     routers: Vec<RouterContact>,
     ticket_key: Identity,
     sessions: BTreeMap<u32, OpenSession>,
+    replays: u32,
     /// What is wrong with it now.
     pub faults: Active,
 }
@@ -74,6 +77,7 @@ impl ClientActor {
             routers: wish.routers.clone(),
             ticket_key: turn.mint.identity(),
             sessions: BTreeMap::new(),
+            replays: 0,
             faults: Active::default(),
         }
     }
@@ -96,14 +100,6 @@ impl ClientActor {
         self.take(JourneyInput::Start, conduct, turn);
     }
 
-    /// Asks once more, as fast as it can.
-    pub fn flood(&mut self, turn: &mut Turn<'_>) {
-        self.faults.fired(FaultKind::ClientFloods);
-        for attempt in self.sessions.keys().copied().collect::<Vec<u32>>() {
-            self.publish_open(attempt, turn);
-        }
-    }
-
     /// Something arrived.
     pub fn receive(&mut self, payload: Payload, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
         let is_late =
@@ -115,6 +111,7 @@ impl ClientActor {
             self.faults.fired(FaultKind::ClientVanishes);
             return turn.facts.push(Fact::Vanished);
         }
+        self.replay(turn);
         match payload {
             Payload::Event(event) => self.receive_event(&event, conduct, turn),
             Payload::Letter(letter) => {
@@ -260,7 +257,8 @@ impl ClientActor {
             expires_at: self.expires_at,
         };
         let (inbox, now) = (node.descriptor.message.inbox.key, turn.now.seconds());
-        let session_of = |door| OpenSession { door, open: open.clone(), inbox, created_at: now };
+        let session_of =
+            |door| OpenSession { door, node: node.node, open: open.clone(), inbox, created_at: now };
         let job = if let Some(ticket_key) = self.ticket_key.real() {
             match open.wrap(ticket_key, &inbox, now, now, turn.mint) {
                 Ok(wrapped) => {
@@ -283,6 +281,7 @@ impl ClientActor {
         };
         let dispatch = ticket.dispatch_event.id();
         turn.facts.push(Fact::Opened { job, node: node.node, dispatch });
+        self.open_other(attempt, turn);
         JourneyInput::Opened { attempt, with: OpenedWith { job, session, nonce, upload } }
     }
 
@@ -297,7 +296,9 @@ impl ClientActor {
     }
 
     fn publish_open(&self, attempt: u32, turn: &mut Turn<'_>) {
-        let Some(OpenSession { door, open, inbox, created_at }) = self.sessions.get(&attempt) else { return };
+        let Some(OpenSession { door, open, inbox, created_at, .. }) = self.sessions.get(&attempt) else {
+            return;
+        };
         let now = turn.now.seconds();
         let Some(ticket_key) = self.ticket_key.real() else {
             let (client, created_at) = (self.ticket_key.public_key(), *created_at);

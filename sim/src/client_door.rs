@@ -11,6 +11,7 @@ use crate::wire::{Content, Identity, Letter};
 /// A session with what it takes to open it again.
 pub(crate) struct OpenSession {
     pub(crate) door: Door,
+    pub(crate) node: PublicKey,
     pub(crate) open: JobOpen,
     pub(crate) inbox: PublicKey,
     pub(crate) created_at: UnixSeconds,

@@ -1,5 +1,7 @@
 //! A router: the production core, and the few lines of a shell that sign, seal and open for it.
 
+mod cheats;
+
 use std::sync::Arc;
 
 use fedai_protocol::event_kinds::{
@@ -49,6 +51,7 @@ pub struct RouterActor {
     /// When it died, and with what.
     died: (UnixMicros, [u8; 32]),
     lives: u32,
+    latest: UnixMicros,
     /// What is wrong with it now.
     pub faults: Active,
 }
@@ -73,6 +76,7 @@ impl RouterActor {
             kept: Vec::new(),
             died: (now, [0; 32]),
             lives: 0,
+            latest: now,
             faults: Active::default(),
         }
     }
@@ -172,6 +176,16 @@ impl RouterActor {
         self.take(Input::Tick, turn);
     }
 
+    /// By a wrong clock it had refused or forgotten what relays still have: once the clock is set, that is read again.
+    fn follow_clock(&mut self, turn: &mut Turn<'_>) {
+        let latest = core::mem::replace(&mut self.latest, turn.now);
+        if turn.now.0.abs_diff(latest.0) > CLOCK_SET_SECONDS * 1_000_000 {
+            for event in core::mem::take(&mut self.kept) {
+                self.receive(Payload::Event(event), turn);
+            }
+        }
+    }
+
     /// Something arrived.
     pub fn receive(&mut self, payload: Payload, turn: &mut Turn<'_>) {
         let event = match payload {
@@ -188,7 +202,8 @@ impl RouterActor {
         if self.keeps_journal && STORED.contains(&event.kind()) {
             self.kept.push(event.clone());
         }
-        if self.core.is_none() || event.check_time(turn.now.seconds()).is_err() {
+        let is_late = event.check_time(turn.now.seconds()).is_err();
+        if self.core.is_none() || is_late || self.ignores(event.kind(), event.author()) {
             return;
         }
         if let Ok(Some(input)) = self.read(&event) {
@@ -198,6 +213,7 @@ impl RouterActor {
 
     /// Takes an input and does what comes of it.
     pub fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
+        self.follow_clock(turn);
         self.take_event(input, None, turn);
     }
 
@@ -263,16 +279,28 @@ impl RouterActor {
     }
 
     fn quote(&mut self, asker: &Asker, mut draft: QuoteDraft, turn: &mut Turn<'_>) {
-        let now = turn.now.seconds();
         if let Some(conduct) = &mut self.conduct {
             conduct.quote(turn.now, &mut draft);
         }
+        let is_altered = self.bend(&mut draft);
+        let other = self.second_assignment(&draft);
+        self.quote_once(asker, &draft, is_altered, turn);
+        if let Some(other) = other {
+            self.quote_once(asker, &other, is_altered, turn);
+        }
+    }
+
+    fn quote_once(&mut self, asker: &Asker, draft: &QuoteDraft, is_altered: bool, turn: &mut Turn<'_>) {
+        let now = turn.now.seconds();
         let mut ticket = None;
         if let Some(dispatch) = &draft.dispatch {
             let Ok(unsigned) = dispatch.draft(&self.identity(), now) else {
                 return turn.broken("the router drafted a dispatch that its own limits refuse");
             };
             let event = self.identity.sign(unsigned, turn.mint);
+            if is_altered {
+                turn.facts.push(Fact::PriceAltered(event.id()));
+            }
             match Dispatch::parse(&event) {
                 Ok(received) => self.take_event(Input::Dispatched(received), Some(&event), turn),
                 Err(error) => {
@@ -357,5 +385,7 @@ fn router_terms(
     }
 }
 
+/// As in the shell of a router.
+const CLOCK_SET_SECONDS: u64 = 60;
 /// Where everybody is said to listen.
 pub(crate) const RELAY: &str = "ws://relay.invalid";

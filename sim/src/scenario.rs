@@ -395,9 +395,13 @@ impl Scenario {
         probe.prompt.bytes = probe.prompt.bytes.min(1_000);
         probe.must_succeed = true;
         arrivals.push(probe);
+        let mut trade = Chance::new(seed, Stream::Router);
+        let routers = vec![RouterSpec::default(); if trade.happens(333) { 2 } else { 1 }];
         Self {
             seed,
             workload: "swarm",
+            routers_asked: routers.len(),
+            routers,
             nodes: (0..nodes).map(|_| draw_node(&mut fleet)).collect(),
             arrivals,
             faults: FaultPlan { faults: Vec::new(), calm_at },

@@ -18,6 +18,7 @@ use fedai_protocol::{
     Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, SigningKey, UnixSeconds,
     VerifiedEvent, chunking, ticket_proof,
 };
+use fedai_relay_bridge::wall_clock::SteadyClock;
 use fedai_relay_bridge::{RelayRole, Subscription, SystemEntropy, filters, wall_clock};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,7 @@ pub(crate) struct JobRun<'a> {
     job: JobWords,
     sessions_of_routers: BTreeMap<PublicKey, PublicKey>,
     journey: Journey,
+    clock: SteadyClock,
     ticket_key: SigningKey,
     used: u16,
     replies: Subscription,
@@ -81,7 +83,8 @@ impl<'a> JobRun<'a> {
         contacts: &[RouterContact],
         held: Option<HeldTicket>,
     ) -> Self {
-        let (mut entropy, now) = (SystemEntropy, wall_clock::now());
+        let (mut entropy, clock) = (SystemEntropy, SteadyClock::start());
+        let now = clock.now();
         let job = JobWords {
             endpoint: spec.endpoint,
             is_bulky: spec.is_bulky(),
@@ -103,6 +106,7 @@ impl<'a> JobRun<'a> {
             job,
             sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
             journey: Journey::new(spec, buyer.timing, ticket, now).sharing(buyer.budgets.clone()),
+            clock,
             ticket_key,
             used,
             replies,
@@ -128,7 +132,7 @@ impl<'a> JobRun<'a> {
             if let Some(ending) = self.handle(input, sink).await {
                 return self.end(ending).await;
             }
-            let wait = self.journey.poll_timeout().map(|at| at.since(wall_clock::now()));
+            let wait = self.journey.poll_timeout().map(|at| at.since(self.clock.now()));
             let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
             input = tokio::select! {
                 biased;
@@ -161,7 +165,7 @@ impl<'a> JobRun<'a> {
         loop {
             while let Some(input) = inputs.pop_front() {
                 let mut actions = Vec::new();
-                self.journey.handle(wall_clock::now(), input, &mut actions);
+                self.journey.handle(self.clock.now(), input, &mut actions);
                 for action in actions {
                     match action {
                         JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
@@ -172,7 +176,7 @@ impl<'a> JobRun<'a> {
                     }
                 }
             }
-            let wait = self.journey.poll_timeout().map(|at| at.since(wall_clock::now()));
+            let wait = self.journey.poll_timeout().map(|at| at.since(self.clock.now()));
             let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
             inputs.push_back(tokio::select! {
                 () = cancel.cancelled() => JourneyInput::Cancel,
@@ -194,7 +198,7 @@ impl<'a> JobRun<'a> {
         let mut inputs = std::collections::VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut actions = Vec::new();
-            self.journey.handle(wall_clock::now(), input, &mut actions);
+            self.journey.handle(self.clock.now(), input, &mut actions);
             for action in actions {
                 match action {
                     JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),

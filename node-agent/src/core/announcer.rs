@@ -7,7 +7,7 @@
 //! shell; here is only decided when.
 
 use fedai_protocol::entropy::CountingEntropy;
-use fedai_protocol::limits::{DESCRIPTOR_LEASE_SECONDS, DISPATCH_SECONDS_MAX};
+use fedai_protocol::limits::{DESCRIPTOR_LEASE_SECONDS, DISPATCH_SECONDS_MAX, FUTURE_SECONDS_MAX};
 use fedai_protocol::message::Draft;
 use fedai_protocol::node_descriptor::{NodeStatus, SessionInbox};
 use fedai_protocol::{Entropy, Message, NodeDescriptor, PublicKey, UnixMicros, UnixSeconds};
@@ -58,10 +58,26 @@ impl Announcer {
         }
     }
 
-    /// A time for an announcement: now, but after every earlier one.
+    /// A time for an announcement: now, but after every earlier one that anybody can have taken. What a wrong clock has
+    /// dated further ahead was refused everywhere, and is no reason to go on like that.
     pub(crate) fn created_at(&mut self, now: UnixMicros) -> UnixSeconds {
-        self.last_created_at = now.seconds().max(self.last_created_at.plus(1));
+        let now = now.seconds();
+        let next = self.last_created_at.plus(1);
+        let is_refused = next > now.plus(FUTURE_SECONDS_MAX);
+        self.last_created_at = if is_refused { now } else { now.max(next) };
         self.last_created_at
+    }
+
+    /// Makes a new inbox key: the end of life of the old one was counted by a clock that was ahead.
+    pub(crate) fn drop_inbox(&mut self) {
+        (self.inbox, self.inbox_asked) = (None, None);
+    }
+
+    /// All that was planned by another clock is due now.
+    pub(crate) fn clock_was_set(&mut self) {
+        self.renew_at = None;
+        self.offers_at = None;
+        self.ping = PingClock::default();
     }
 
     /// The end of life of the inbox key to be made now, when one is due.

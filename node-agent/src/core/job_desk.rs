@@ -340,7 +340,7 @@ impl NodeCore {
     }
 
     /// The one way out of a job.
-    fn end_job(
+    pub(super) fn end_job(
         &mut self,
         now: UnixMicros,
         job: JobId,

@@ -13,6 +13,7 @@ pub(crate) mod coalescer;
 pub(crate) mod flood_gate;
 pub(crate) mod job_book;
 pub(crate) mod job_desk;
+pub(crate) mod leaving;
 pub mod metering;
 pub mod node_core;
 pub mod offers;
@@ -21,6 +22,7 @@ pub mod policy;
 pub mod receipt_chain;
 pub mod request_shape;
 pub(crate) mod session;
+pub(crate) mod set_clock;
 pub mod standing_verdict;
 
 #[cfg(test)]

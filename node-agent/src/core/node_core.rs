@@ -20,6 +20,7 @@ use super::announcer::{Announcer, LoadLevel};
 use super::billing::{FreeOnly, PaymentVerifier};
 use super::flood_gate::FloodGate;
 use super::job_book::JobBook;
+use super::leaving::Leave;
 use super::metering::ReportedUsage;
 use super::offers::{LocalModel, OfferBook, PublishedOffer};
 use super::pace::PaceBook;
@@ -259,27 +260,10 @@ pub struct NodeCore {
     paused: bool,
     draining: bool,
     storage_failed: bool,
-    leave: Leave,
+    pub(super) leave: Leave,
     exited: bool,
-}
-
-/// Whether the node is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    Stay,
-    /// When its jobs are done, or then.
-    By(UnixMicros),
-    /// Its jobs were ended; their receipts have until then.
-    Last(UnixMicros),
-}
-
-impl Leave {
-    const fn at(self) -> Option<UnixMicros> {
-        match self {
-            Self::Stay => None,
-            Self::By(at) | Self::Last(at) => Some(at),
-        }
-    }
+    /// The time of the last input.
+    pub(super) latest: UnixMicros,
 }
 
 impl NodeCore {
@@ -317,6 +301,7 @@ impl NodeCore {
             storage_failed: false,
             leave: Leave::Stay,
             exited: false,
+            latest: UnixMicros(0),
         }
     }
 
@@ -325,6 +310,7 @@ impl NodeCore {
         if self.exited {
             return;
         }
+        self.follow_clock(now, out);
         match input {
             Input::JobOpened { opened, ticket } => self.open_job(now, *opened, ticket, out),
             Input::Frame { job, frame } => self.take_frame(now, job, *frame, out),
@@ -452,6 +438,7 @@ impl NodeCore {
         let older_than = if all { now.seconds() } else { UnixSeconds(0) };
         if all {
             self.announcer.offers_done(now);
+            self.offers.retire_future(now.seconds());
         }
         let verifier = &self.verifier;
         for offer in self.offers.due(&self.policy, |free| verifier.methods(free), older_than) {

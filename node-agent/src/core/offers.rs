@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use fedai_protocol::job_open::JobEndpoint;
-use fedai_protocol::limits::{NODE_OFFERS_MAX, OFFER_HONOUR_SECONDS};
+use fedai_protocol::limits::{FUTURE_SECONDS_MAX, NODE_OFFERS_MAX, OFFER_HONOUR_SECONDS};
 use fedai_protocol::message::{Draft, ParseError};
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::{EventId, Message, ModelOffer, Price, Tokens, UnixSeconds};
@@ -136,6 +136,18 @@ impl OfferBook {
     /// Jobs that the runner takes at once: its models share it.
     pub(crate) fn slots(&self) -> u32 {
         self.local.values().map(|model| model.slots).max().unwrap_or(0)
+    }
+
+    /// Retires what a wrong clock dated: nobody takes an offer from the future, so it counts as never published.
+    pub(crate) fn retire_future(&mut self, now: UnixSeconds) {
+        let is_future = |id: &EventId| {
+            self.offers.get(id).is_some_and(|offer| offer.created_at > now.plus(FUTURE_SECONDS_MAX))
+        };
+        let future: Vec<String> =
+            self.current.iter().filter(|(_, id)| is_future(id)).map(|(slug, _)| slug.clone()).collect();
+        for slug in future {
+            self.retire(&slug, now);
+        }
     }
 
     fn retire(&mut self, slug: &str, now: UnixSeconds) {

@@ -302,7 +302,8 @@ impl DispatchBook {
     /// Ends what is not believed any more, forgets what is long over. Returns the flights that ended.
     pub fn expire(&mut self, now: UnixMicros) -> Vec<(String, Flight)> {
         let mut ended: Vec<(String, Flight)> = Vec::new();
-        let lost = |flight: &Flight| flight.until <= now;
+        // What was sent in the future was sent by a clock that has been set back.
+        let lost = |flight: &Flight| flight.until <= now || flight.since > now.plus_seconds(SKEW_SECONDS);
         for (id, ticket) in &mut self.tickets {
             if let Some(flight) = ticket.flight.take_if(|flight| lost(flight)) {
                 self.flying.remove(&(flight.node, *id));

@@ -40,6 +40,7 @@ mod journal_record;
 mod judging;
 mod lanes;
 mod quoting;
+mod set_clock;
 mod standing;
 mod standing_report;
 mod two_choices;
@@ -224,6 +225,7 @@ pub struct RouterCore {
     next_summary: UnixMicros,
     draining: bool,
     restoring: bool,
+    latest: UnixMicros,
 }
 
 impl RouterCore {
@@ -259,6 +261,7 @@ impl RouterCore {
             next_summary: now.plus_seconds(terms.summary_seconds),
             draining: false,
             restoring: false,
+            latest: now,
             terms,
         }
     }
@@ -272,6 +275,7 @@ impl RouterCore {
 
     /// Takes one input; appends what has to be done.
     pub fn handle(&mut self, now: UnixMicros, input: Input, out: &mut Vec<Action>) {
+        self.follow_clock(now);
         match input {
             Input::Descriptor(held) => {
                 let trust = self.trust_of(now, &held.received.author);

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fedai_protocol::limits::{NODE_OFFERS_MAX, ROUTER_NODES_MAX};
+use fedai_protocol::limits::{FUTURE_SECONDS_MAX, NODE_OFFERS_MAX, ROUTER_NODES_MAX};
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::{
     EventId, LoadPing, ModelOffer, NodeDescriptor, PublicKey, UnixMicros, UnixSeconds, VerifiedEvent,
     message::Received,
 };
 
+use super::breaker::Breaker;
 use super::candidate::{CandidateView, Fleet, FleetPrior, OfferFacts, method_bits};
 use super::estimate::DecayedMean;
 use super::node_view::{AnnouncedLoad, NodeView};
@@ -201,6 +202,26 @@ impl Registry {
     pub fn output_length(&mut self, now: UnixMicros, model: &str, tokens: u64) {
         if let Some(listed) = self.models.get_mut(model) {
             listed.output.observe(now, tokens as f64, OUTPUT_HALF_LIFE_SECONDS);
+        }
+    }
+
+    /// Forgets what was announced, measured or shut out by a clock that was ahead: of a node that dated its words by it,
+    /// everything, of the others what would only end in the future.
+    pub fn clock_went_back(&mut self, now: UnixMicros) {
+        let latest = now.seconds().plus(FUTURE_SECONDS_MAX);
+        let is_future = |entry: &NodeEntry| {
+            entry.descriptors.values().any(|held| held.received.created_at > latest)
+                || entry.offers.values().any(|(held, _)| held.received.created_at > latest)
+        };
+        let future: Vec<PublicKey> =
+            self.nodes.iter().filter(|(_, entry)| is_future(entry)).map(|(node, _)| *node).collect();
+        for node in future {
+            self.forget(&node);
+        }
+        for entry in self.nodes.values_mut() {
+            entry.heard_at = entry.heard_at.min(now);
+            entry.load.at = entry.load.at.min(now);
+            entry.views.values_mut().for_each(|view| view.breaker = Breaker::default());
         }
     }
 

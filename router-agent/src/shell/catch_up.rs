@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 
 /// How long the pages of one filter may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// A clock that differs by more from what it should show was set.
+const CLOCK_SET_SECONDS: u64 = 60;
 /// Events read and not yet handed on.
 const QUEUE: usize = 256;
 
@@ -23,13 +25,14 @@ pub(super) struct CatchUp {
     queue: mpsc::Sender<VerifiedEvent>,
     task: Option<JoinHandle<()>>,
     gaps: u64,
+    looked_at: Option<UnixSeconds>,
 }
 
 impl CatchUp {
     /// A reader that has not begun, and what it will read.
     pub(super) fn new(pool: RelayPool, followed: Vec<PublicKey>) -> (Self, mpsc::Receiver<VerifiedEvent>) {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { pool, followed, queue, task: None, gaps: 0 }, events)
+        (Self { pool, followed, queue, task: None, gaps: 0, looked_at: None }, events)
     }
 
     /// Reads all announcements, and the receipts since then. Does nothing while it is still reading.
@@ -56,6 +59,14 @@ impl CatchUp {
             }
         }));
         true
+    }
+
+    /// Reads again when the clock was set since the last look, a second ago: by a wrong clock much was refused.
+    pub(super) fn after_set_clock(&mut self, now: UnixSeconds, receipts_since: UnixSeconds) {
+        let looked_at = self.looked_at.replace(now).unwrap_or(now);
+        if now.0.abs_diff(looked_at.0) > CLOCK_SET_SECONDS && self.begin(receipts_since) {
+            tracing::warn!("the clock was set: reading again what relays have stored");
+        }
     }
 
     /// Reads again when the subscriptions have lost more events than before.

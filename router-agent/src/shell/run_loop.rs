@@ -203,6 +203,7 @@ impl Router {
                     self.handle(Input::Tick, Cause::default());
                     self.write_files();
                     let recently = wall_clock::now_seconds().minus(CATCH_UP_SECONDS);
+                    catch_up.after_set_clock(wall_clock::now_seconds(), recently);
                     catch_up.after_gaps(announced.gaps().saturating_add(proofs.gaps()), recently);
                 }
                 Some(event) = control.recv() => self.control(&event),

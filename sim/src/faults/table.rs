@@ -4,7 +4,7 @@ use super::FaultKind::{self, *};
 use super::kind::{Befalls, FaultRow};
 
 /// All kinds.
-pub const FAULTS: [FaultRow; 34] = [
+pub const FAULTS: [FaultRow; 35] = [
     relay(RelayDrop, "relay-drop", 1, (10, 300), "every_job_ends", "events are lost, each with this chance"),
     relay(
         RelayDuplicate,
@@ -228,9 +228,24 @@ pub const FAULTS: [FaultRow; 34] = [
         meaning: "after so many writes its disk fails; it leaves, and comes back with a new disk's worth of room",
         ..crash(DiskError, "disk-error", Befalls::Node, (2_000, 15_000), "durable_before_told")
     },
+    FaultRow {
+        size: (1, 172_800),
+        unit: "seconds, counted from a day behind",
+        ..lie(
+            ClockSkew,
+            "clock-skew",
+            20,
+            Befalls::Party,
+            "every_job_ends",
+            "its clock is wrong by up to a day either way, and then set right",
+        )
+    },
     runner(RunnerHang, "runner-hang", (1, 1), "", "no token comes, jobs stay on their slots"),
     runner(RunnerStalls, "runner-stalls", (0, 19), "token", "each answer stops for good at this token"),
-    runner(RunnerStreamsOn, "runner-streams-on", (1, 1), "", "answers do not end by themselves"),
+    FaultRow {
+        befalls: Befalls::LyingNode,
+        ..runner(RunnerStreamsOn, "runner-streams-on", (1, 1), "", "answers do not end where they should")
+    },
 ];
 
 impl FaultKind {

@@ -88,13 +88,16 @@ impl Watcher {
         let forgets = [FaultKind::RelayLyingOk, FaultKind::RelayHides].into_iter().any(|kind| plan.has(kind));
         let leaves_alone =
             plan.faults.iter().any(|one| one.kind == FaultKind::RelayDrop || one.kind.row().row == 6);
+        // A clock that is set right leaves leases and jobs of the wrong time behind: mostly, not always, all is well in time.
+        let is_strange = plan.has(FaultKind::ClockSkew);
+        let hides = plan.has(FaultKind::RouterHidesNode) && plan.has(FaultKind::RouterCrash);
         let honesty = Honesty {
             liars,
             router_lies: dishonest.iter().any(|whom| matches!(whom, Whom::Party(Party::Router(_)))),
             clients: dishonest.iter().filter_map(client).collect(),
             wrong_clocks: wrong_clocks.collect(),
             may_lose: losing.into_iter().any(|kind| plan.has(kind)),
-            recovers: !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
+            recovers: !hides && !is_strange && !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
         };
         let (is_short, deadline_seconds) = (scenario.wire == Wire::Typed, scenario.terms.deadline_seconds);
         Self { is_short, deadline_seconds, honesty, ..Self::default() }
@@ -298,6 +301,14 @@ impl Watcher {
     /// Does not ask of this node what holds for honest ones.
     pub fn suspect(&mut self, node: PublicKey) {
         self.honesty.liars.insert(node);
+    }
+
+    /// A router came back from its journal. One whose clock was wrong has forgotten tickets by the wrong time.
+    pub fn router_restarted(&self, is_same: bool) -> Check {
+        let clock_held = !self.honesty.wrong_clocks.iter().any(|party| matches!(party, Party::Router(_)));
+        ensure(is_same || !clock_held, "restart_is_the_same", || {
+            "the router's state differs after a restart".to_owned()
+        })
     }
 
     /// A router says that a node cheated.

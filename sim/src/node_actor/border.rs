@@ -34,6 +34,9 @@ impl NodeActor {
         dispatch: VerifiedEvent,
         turn: &mut Turn<'_>,
     ) {
+        if self.bends_receipts() {
+            return self.sign_bent(job, draft, dispatch, turn);
+        }
         let mut event = self.identity.sign(draft, turn.mint);
         if let Some(conduct) = &mut self.conduct
             && let Ok(read) = Receipt::parse(&event)
@@ -62,7 +65,7 @@ impl NodeActor {
     }
 
     /// Signs a receipt as the next one of the chain that the world sees: the core's own chain goes on beside it.
-    fn link(&mut self, mut receipt: Receipt, turn: &mut Turn<'_>) -> Option<VerifiedEvent> {
+    pub(super) fn link(&mut self, mut receipt: Receipt, turn: &mut Turn<'_>) -> Option<VerifiedEvent> {
         (receipt.seq, receipt.prev) = (self.shown.seq, self.shown.prev);
         let draft = receipt.draft(&self.identity(), turn.now.seconds()).ok()?;
         let event = self.identity.sign(draft, turn.mint);

@@ -33,6 +33,11 @@ impl Disk {
         }
     }
 
+    /// The end of the chain that is on it.
+    pub(super) const fn head(&self) -> ChainHead {
+        self.head
+    }
+
     /// A new disk for a new identity.
     pub(super) fn wipe(&mut self) {
         *self = Self::new(self.keeps_jobs);

@@ -9,6 +9,7 @@ use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
 use fedai_protocol::{Dispatch, JobId, PublicKey, SessionFrame, VerifiedEvent};
 
 use super::NodeActor;
+use crate::faults::FaultKind;
 use crate::turn::{Effect, Turn};
 use crate::wire::{Content, Identity, Letter, Payload};
 
@@ -56,6 +57,9 @@ impl NodeActor {
     }
 
     fn opened(&mut self, opened: OpenedJob, turn: &mut Turn<'_>) -> Option<Input> {
+        if self.strikes(FaultKind::Sybils) {
+            return None;
+        }
         if let Some(conduct) = &mut self.conduct {
             if conduct.sheds_identity(turn.now) {
                 self.renew_identity(turn);

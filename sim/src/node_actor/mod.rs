@@ -4,6 +4,7 @@
 //! node does is asked of its conduct, at the borders of the core and nowhere else.
 
 mod border;
+mod cheats;
 mod disk;
 mod door;
 mod service;
@@ -51,6 +52,9 @@ pub struct NodeActor {
     incarnation: u32,
     exited: bool,
     writes: u64,
+    has_stalled: bool,
+    bends: bool,
+    last_receipt: Option<VerifiedEvent>,
     /// What is wrong with it now.
     pub faults: Active,
 }
@@ -97,6 +101,9 @@ impl NodeActor {
             incarnation: 0,
             exited: false,
             writes: 0,
+            has_stalled: false,
+            bends: false,
+            last_receipt: None,
             faults: Active::default(),
         }
     }
@@ -300,7 +307,8 @@ impl NodeActor {
         if self.conduct.is_some() {
             self.add_receipts(event, dispatch, turn);
         }
-        self.take(Input::ReceiptDurable { job, event: event.clone() }, turn);
+        let event = if self.bends_receipts() { self.shown_receipt(event, turn) } else { event.clone() };
+        self.take(Input::ReceiptDurable { job, event }, turn);
     }
 
     fn model(&self) -> LocalModel {

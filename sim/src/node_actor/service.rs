@@ -46,6 +46,10 @@ impl NodeActor {
         let words = prompt.words.min(u64::from(work.max_output_tokens));
         let part = |tokens: u64| tokens.saturating_mul(permille).div_ceil(1_000).min(tokens);
         let made = part(words);
+        let (prompt, words, made) = match self.bent_work(prompt, words) {
+            (prompt, bent) if bent != words => (prompt, bent, bent),
+            (prompt, words) => (prompt, words, made),
+        };
         if let Some(life) = &mut self.life {
             life.work.insert(job, Task { prompt, words, made, said: 0, is_stalled: false });
         }
@@ -81,7 +85,10 @@ impl NodeActor {
     }
 
     fn say(&mut self, job: JobId, from_made: u64, count: u64, turn: &mut Turn<'_>) {
+        let said = self.life.as_ref().and_then(|life| life.work.get(&job)).map_or(0, |task| task.said);
+        let stalls = self.stalls_at(said);
         let Some(task) = self.life.as_mut().and_then(|life| life.work.get_mut(&job)) else { return };
+        task.is_stalled |= stalls;
         if let Some(conduct) = &mut self.conduct {
             task.is_stalled |= conduct.output(turn.now, task.said) == Passage::Hold;
         }

@@ -67,7 +67,12 @@ impl World {
                 self.fired(fault.kind);
                 self.set_clock(party, skew.saturating_mul(1_000_000));
             }
-            (FaultKind::Sybils, _) => return self.each_sybil(fault, |node, turn| node.start(turn)),
+            (FaultKind::Sybils, _) => {
+                return self.each_sybil(fault, |node, turn| {
+                    node.faults.begin(*fault, chance.clone());
+                    node.start(turn);
+                });
+            }
             (FaultKind::ClientFloods, _) => {
                 self.befall(fault, chance);
                 self.agenda.at(fault.at, Happening::Flood(*fault));
@@ -142,9 +147,15 @@ impl World {
 
     /// Sets a clock: what was planned by the old time is planned anew.
     fn set_clock(&mut self, party: Party, skew: i64) {
+        // A job is timed by the clock that it began with.
+        if matches!(party, Party::Client(job) if self.parties.clients.contains_key(&job)) {
+            return;
+        }
         self.skews.insert(party, skew);
-        self.ticks.remove(&party);
-        self.plan_tick(self.agenda.now(), party);
+        // Shells look at the clock at least once a minute, whatever their cores wait for.
+        let at = self.agenda.now().plus_seconds(60);
+        self.ticks.insert(party, at);
+        self.agenda.at(at, Happening::Tick(party, at));
     }
 
     fn each_sybil(

@@ -302,6 +302,9 @@ impl World {
         let node = self.parties.nodes.get_mut(index).filter(|node| node.is_honest());
         let Some(node) = node else { return Ok(()) };
         let Some(state) = node.state(now) else { return Ok(()) };
+        if node.has_stalled() {
+            return Ok(());
+        }
         let on_runner = node.runner().running().saturating_add(node.runner().waiting());
         let check = invariants::queues(&state, &node.policy().limits, on_runner);
         self.check(check)

@@ -3,7 +3,7 @@
 use fedai_protocol::limits::{DESCRIPTOR_LEASE_SECONDS, OFFER_HONOUR_SECONDS};
 use fedai_protocol::message::Draft;
 use fedai_protocol::node_descriptor::NodeStatus;
-use fedai_protocol::{Message, ModelOffer, MsatPerMtok, NodeDescriptor, RefusalCode};
+use fedai_protocol::{Message, ModelOffer, MsatPerMtok, NodeDescriptor, RefusalCode, UnixMicros};
 
 use super::bench::*;
 use crate::core::{Action, Input, OperatorCommand};
@@ -118,4 +118,38 @@ fn pings_follow_the_load_within_their_budget() {
     }
     let busy = count(&bench) - quiet;
     assert!((4..=13).contains(&busy), "{busy} pings in a busy minute");
+}
+
+/// A machine that booted a day ahead of the time, and got it right a minute later.
+#[test]
+fn a_clock_that_is_set_back_ends_jobs_and_says_everything_again() {
+    let mut bench = Bench::new();
+    let job = bench.running();
+    bench.done.clear();
+    bench.now = bench.now.plus_seconds(86_400);
+    bench.take(Input::Tick);
+    let ahead = bench.now;
+    bench.now = START.plus_seconds(30);
+    let actions = bench.take(Input::Tick);
+    let said = descriptors(&bench);
+    let (descriptor, draft) = said.last().unwrap();
+    assert!(
+        draft.created_at <= bench.now.seconds().plus(2),
+        "dated by the clock, not by what nobody has taken"
+    );
+    assert!(descriptor.inbox.valid_until < ahead.seconds().plus(86_400), "with a key of this day");
+    assert!(actions.iter().any(|action| matches!(action, Action::PublishOffer(_))), "offers as well");
+    assert!(bench.node.state(bench.now).open == 0, "{job} has no deadline that means anything");
+    assert!(bench.node.poll_timeout().unwrap() < bench.now.plus_seconds(400));
+}
+
+#[test]
+fn a_clock_that_is_corrected_by_seconds_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.running();
+    bench.done.clear();
+    bench.now = UnixMicros(bench.now.0 - 30_000_000);
+    bench.take(Input::Tick);
+    assert_eq!(bench.node.state(bench.now).open, 1);
+    assert!(descriptors(&bench).is_empty());
 }
