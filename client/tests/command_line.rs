@@ -58,6 +58,7 @@ fn every_command_explains_itself() {
         "nodes",
         "routers",
         "quote",
+        "audit",
         "why",
         "receipts",
         "key",

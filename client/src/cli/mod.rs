@@ -1,6 +1,8 @@
 //! The `fedai` command: one file per command. Data goes to stdout, everything else to stderr.
 
 pub mod answer_report;
+pub mod audit;
+pub mod audit_output;
 pub mod chat;
 pub mod chat_loop;
 pub mod complete;
@@ -65,6 +67,8 @@ enum Command {
     Routers,
     /// Ask for a price without buying
     Quote(quote::QuoteArgs),
+    /// Compare nodes: token counts and answers to the same prompts
+    Audit(audit::AuditArgs),
     /// Explain why a node was chosen
     Why(why::WhyArgs),
     /// List, show, check and export receipts
@@ -134,6 +138,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
         Command::Nodes => nodes::run(&global.settings()?).await,
         Command::Routers => routers::run(&global.settings()?).await,
         Command::Quote(arguments) => quote::run(&global.settings()?, arguments).await,
+        Command::Audit(arguments) => audit::run(&global.settings()?, arguments).await,
         Command::Why(arguments) => why::run(global, &arguments),
         Command::Receipts(command) => receipts::run(global, &command),
         Command::Key(command) => key::run(global, command),

@@ -2,6 +2,7 @@
 
 use schemars::{Schema, schema_for};
 
+use super::audit_output::AuditOutput;
 use super::exit_code::ExitStatus;
 use super::failure::{CliFailure, ErrorOutput};
 use super::json_output as out;
@@ -19,6 +20,7 @@ pub struct SchemaArgs {
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("answer", schema_for!(out::AnswerOutput)),
+        ("audit", schema_for!(AuditOutput)),
         ("doctor", schema_for!(out::DoctorOutput)),
         ("error", schema_for!(ErrorOutput)),
         ("key", schema_for!(out::KeyOutput)),

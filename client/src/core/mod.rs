@@ -4,6 +4,7 @@
 //! give the same actions.
 
 pub mod attempt;
+pub mod audit;
 pub mod delivery;
 pub mod failover;
 pub mod frame_order;

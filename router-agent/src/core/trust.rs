@@ -175,6 +175,18 @@ fn bound(good: f64, bad: f64, side: f64) -> f64 {
     (side * BOUND_SD).mul_add(sd, mean).clamp(0.0, 1.0)
 }
 
+/// The value of a dimension that has to be earned, by the weight for and against.
+#[must_use]
+pub fn earned_bound(good: f64, bad: f64) -> f64 {
+    bound(PRIOR.0 + good, PRIOR.1 + bad, -1.0)
+}
+
+/// The value of a dimension that is believed until evidence speaks against it.
+#[must_use]
+pub fn ceiling_bound(good: f64, bad: f64) -> f64 {
+    bound(1.0 + good, 1.0 + bad, 1.0)
+}
+
 /// Evidence that others vouch for, already clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pseudo {
@@ -324,7 +336,7 @@ impl Trust {
         if good + bad + opinion.good + opinion.bad <= 0.0 {
             return 1.0 - self.identity.aged(now).deficit;
         }
-        let ceiling = bound(1.0 + good + opinion.good, 1.0 + bad + opinion.bad, 1.0);
+        let ceiling = ceiling_bound(good + opinion.good, bad + opinion.bad);
         ceiling.min(1.0 - self.identity.aged(now).deficit)
     }
 }
@@ -332,9 +344,8 @@ impl Trust {
 /// The value of a dimension that has to be earned. Opinions lift it no higher than own evidence allows.
 fn earned(beta: &Beta, opinion: Pseudo, now: UnixMicros, noise: f64) -> f64 {
     let (good, bad) = beta.counts(now, noise);
-    let value = bound(PRIOR.0 + good + opinion.good, PRIOR.1 + bad + opinion.bad, -1.0);
-    let own = bound(PRIOR.0 + good, PRIOR.1 + bad, -1.0);
-    let possible = bound(1.0 + good, 1.0 + bad, 1.0).max(own);
+    let value = earned_bound(good + opinion.good, bad + opinion.bad);
+    let possible = ceiling_bound(good, bad).max(earned_bound(good, bad));
     value.min(possible).min(1.0 - beta.aged(now).deficit)
 }
 
