@@ -47,6 +47,8 @@ fn row(n: u64) -> CandidateView {
         input_price: price as f64 / 1e6,
         output_price: price as f64 * 3e-6,
         request_price: 0.0,
+        counted_input: 1.0,
+        counted_output: 1.0,
         context_tokens: 8_192,
         output_tokens_max: 2_048,
         payment: 1,

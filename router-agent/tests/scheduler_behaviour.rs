@@ -41,6 +41,8 @@ fn row(n: u8) -> CandidateView {
         input_price: 1.0,
         output_price: 1.0,
         request_price: 0.0,
+        counted_input: 1.0,
+        counted_output: 1.0,
         context_tokens: 8_192,
         output_tokens_max: 2_048,
         payment: 1,

@@ -52,6 +52,8 @@ prop_compose! {
             input_price: input as f64 / 1e6,
             output_price: output as f64 / 1e6,
             request_price: 0.0,
+            counted_input: 1.0,
+            counted_output: 1.0,
             context_tokens: 4_096,
             output_tokens_max: 1_024,
             payment,

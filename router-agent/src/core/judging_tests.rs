@@ -46,6 +46,8 @@ fn row(rng: &mut ChaCha8Rng) -> CandidateView {
         input_price: input as f64 / 1e6,
         output_price: output as f64 / 1e6,
         request_price: 0.0,
+        counted_input: 1.0,
+        counted_output: 1.0 + upto(3) as f64 * 0.2,
         context_tokens: 2_048 << upto(3),
         output_tokens_max: 128 << upto(4),
         payment: upto(8) as u8,
