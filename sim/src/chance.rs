@@ -28,6 +28,8 @@ pub enum Stream {
     Trace = 8,
     /// What clients will pay and whom they ask, and what sellers try.
     Market = 9,
+    /// Which nodes of a comparison lie.
+    Liars = 20,
 }
 
 /// One stream.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use fedai_protocol::PublicKey;
+use fedai_protocol::{PublicKey, UnixMicros};
 use fedai_router_agent::core::scheduler::Scheduler;
 
 use crate::conduct::{ClientConduct, NodeConduct, RelayConduct, RouterConduct};
@@ -50,7 +50,9 @@ pub struct Truth {
     pub running: u32,
     /// Jobs that wait, at the node or in its runner.
     pub queued: u32,
-    /// How long the runner would take for what it has, in microseconds, as of the last event of the node.
+    /// The last event of the node: the rest is as of then.
+    pub at: UnixMicros,
+    /// How long the runner would take for what it has, in microseconds.
     pub remaining_micros: u64,
     /// Its runner.
     pub profile: RunnerProfile,

@@ -22,6 +22,8 @@ pub struct JobWish<'a> {
     pub payment: PaymentMethod,
     /// Most that it may cost.
     pub max_cost: Option<Msat>,
+    /// Tokens allowed, when they are not those of the answer.
+    pub output_tokens_max: Option<u64>,
     /// After this the person has left, in seconds.
     pub deadline_seconds: u64,
     /// Longest answer that is asked for, as a multiple of the one that comes.
@@ -50,7 +52,9 @@ impl JobWish<'_> {
             messages: 1,
             wanted: ModelWanted { model: Some(MODEL.to_owned()), ..ModelWanted::default() },
             prompt_tokens: Tokens::saturating(prompt.bytes / 3 + 16),
-            max_output_tokens: Tokens::saturating(prompt.words.saturating_mul(self.headroom)),
+            max_output_tokens: Tokens::saturating(
+                self.output_tokens_max.unwrap_or(0).max(prompt.words.saturating_mul(self.headroom)),
+            ),
             max_cost: self.max_cost,
             mode: self.arrival.mode,
             constraints: Constraints {

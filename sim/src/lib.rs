@@ -8,11 +8,13 @@
 
 pub mod adversaries;
 pub mod agenda;
+pub mod baselines;
 pub mod calibration;
 pub mod chance;
 pub mod cli;
 pub mod client_actor;
 mod client_door;
+pub mod comparison;
 pub mod conduct;
 pub mod conduct_log;
 pub mod faults;

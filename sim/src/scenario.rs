@@ -77,6 +77,8 @@ pub struct Terms {
     pub deadline_seconds: u64,
     /// Longest answer that a client asks for, as a multiple of the one that it gets: nobody knows its length before.
     pub headroom: u64,
+    /// Tokens that clients allow an answer, whatever it will take: nobody knows that before. At least the headroom holds.
+    pub output_tokens_max: Option<u64>,
     /// Requests a second that a router answers at most.
     pub router_rate: f64,
     /// Time between two of a router's summaries, in seconds.
@@ -93,6 +95,7 @@ impl Default for Terms {
             keep_ms: 180_000,
             deadline_seconds: 60,
             headroom: 1,
+            output_tokens_max: None,
             router_rate: 1_000.0,
             summary_seconds: 60,
             keeps_journals: true,
@@ -414,7 +417,7 @@ impl Scenario {
 }
 
 /// A class of the market, and what one node of it differs by from another.
-fn draw_node(chance: &mut Chance) -> NodeSpec {
+pub(crate) fn draw_node(chance: &mut Chance) -> NodeSpec {
     let [first, ..] = MARKET;
     let number = chance.between(0, MARKET.len() as u64 - 1);
     let class = usize::try_from(number).ok().and_then(|at| MARKET.get(at)).copied().unwrap_or(first);

@@ -134,7 +134,9 @@ impl Registry {
         }
         let jobs = message.running.saturating_add(message.queued);
         let is_full = message.queued > 0 || message.running >= message.slots.max(1);
-        entry.load = AnnouncedLoad { at: now, jobs, is_full };
+        // A ping may have been long on its way. It says its second, of which half has passed on average.
+        let at = now.min(ping.created_at.micros().plus_millis(500));
+        entry.load = AnnouncedLoad { at, jobs, is_full };
         entry.heard_at = entry.heard_at.max(now);
         let models: Vec<String> = entry
             .offers
@@ -144,7 +146,7 @@ impl Registry {
             .collect();
         for model in models {
             self.touch(now, &ping.author, &model, |view| {
-                view.heard_load(AnnouncedLoad { at: now, jobs, is_full });
+                view.heard_load(AnnouncedLoad { at, jobs, is_full });
             });
         }
         true

@@ -1,15 +1,32 @@
 //! `list`: what there is to choose from.
 
+use clap::Args;
+
 use super::{Outcome, say};
+use crate::comparison::Contender;
 use crate::faults::kind::FaultRow;
 use crate::faults::table::FAULTS;
 use crate::hardware::{HardwareClass, MARKET, MEASURED};
 use crate::invariants::INVARIANTS;
 use crate::scenario::WorkloadKind;
 
-/// Lists workloads, hardware, faults and invariants.
-pub(super) fn list() -> Outcome {
-    let mut text = String::from("workloads\n");
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Print the JSON schema of a comparison's report.json instead.
+    #[arg(long)]
+    schema: bool,
+}
+
+/// Lists policies, workloads, hardware, faults and invariants.
+pub(super) fn list(args: &ListArgs) -> Outcome {
+    if args.schema {
+        return say(&crate::comparison::report::schema()?);
+    }
+    let mut text = String::from("policies\n");
+    for contender in Contender::ALL {
+        text.push_str(&format!("  {:<21} {}\n", contender.name(), contender.meaning()));
+    }
+    text.push_str("\nworkloads\n");
     for (name, meaning) in WorkloadKind::NAMES {
         text.push_str(&format!("  {name:<21} {meaning}\n"));
     }

@@ -8,11 +8,14 @@ use clap::{Parser, Subcommand};
 
 mod adversaries;
 mod calibrate;
+mod compare;
 mod list;
 mod observe;
 mod progress;
+mod report;
 mod run;
 mod swarm;
+mod sweep;
 
 /// Simulates a fed_AI network: the production router, node and client on virtual time.
 #[derive(Debug, Parser)]
@@ -38,8 +41,14 @@ enum Command {
     Replay(calibrate::ReplayArgs),
     /// Weigh each kind of cheat against its honest twin, in the same worlds.
     Adversaries(adversaries::AdversariesArgs),
-    /// List workloads, hardware, faults and invariants.
-    List,
+    /// Compare policies on the same fleets and the same recorded work.
+    Compare(compare::CompareArgs),
+    /// Compare over a grid of nodes, load, age of information and liars.
+    Sweep(sweep::SweepArgs),
+    /// Make page and plots of a comparison again out of its report.json.
+    Report(report::ReportArgs),
+    /// List policies, workloads, hardware, faults and invariants.
+    List(list::ListArgs),
 }
 
 /// Runs a command.
@@ -53,7 +62,10 @@ pub fn execute(cli: &Cli) -> ExitCode {
         Command::Calibrate(args) => calibrate::calibrate(args),
         Command::Replay(args) => calibrate::replay_observed(args),
         Command::Adversaries(args) => adversaries::adversaries(args),
-        Command::List => list::list(),
+        Command::Compare(args) => compare::compare(args),
+        Command::Sweep(args) => sweep::sweep(args),
+        Command::Report(args) => report::report(args),
+        Command::List(args) => list::list(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,12 +1,13 @@
 //! A mean over seeds with its 95 % interval. Seeds are independent draws, so Student's t applies to their means; two
 //! policies on the same seeds are compared by the differences, seed by seed, in which the luck of a draw cancels.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{significant, student_t};
 
 /// A mean and the interval around it that holds the true mean in 95 of 100 experiments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// Mean over seeds.
     pub mean: f64,

@@ -80,6 +80,7 @@ impl World {
             routers: self.draw_routers(),
             payment: self.scenario.terms.payment,
             max_cost,
+            output_tokens_max: self.scenario.terms.output_tokens_max,
             deadline_seconds: self.scenario.terms.deadline_seconds,
             headroom: self.scenario.terms.headroom,
             only_node: only.and_then(|node| self.parties.nodes.get(node)).map(|node| node.identity()),

@@ -99,6 +99,7 @@ impl World {
             running: u32::try_from(node.runner().running()).unwrap_or(u32::MAX),
             queued: u32::try_from(state.map_or(0, |state| state.queued) + node.runner().waiting())
                 .unwrap_or(u32::MAX),
+            at: now,
             remaining_micros: node.runner().remaining_micros(now),
             profile,
             is_up: state.is_some(),
