@@ -154,7 +154,7 @@ impl Play {
     }
 
     fn frame(&mut self, attempt: u32, s: u64, body: FrameBody) {
-        let job = self.opened.get(&attempt).map_or(JobId(fedai_protocol::EventId::all_zeros()), |o| o.2.job);
+        let job = self.opened.get(&attempt).map_or(JobId(EventId::all_zeros()), |o| o.2.job);
         let frame = SessionFrame { job, dir: Direction::ToClient, s, body };
         self.input(JourneyInput::Frame { attempt, frame });
     }

@@ -189,7 +189,7 @@ fn print_offer(offer: &OfferStanding) {
     rank("price", offer.price, "msat", 1);
     rank("first token", offer.first_token, "ms", 1);
     rank("per token", offer.per_token, "ms", 1_000);
-    let cap = offer.learned_cap.map_or("none learned".into(), |cap| cap.to_string());
+    let cap = offer.learned_cap.map_or_else(|| "none learned".to_owned(), |cap| cap.to_string());
     anstream::println!("    breaker {}, cap {cap}, under way {}", breaker_word(offer), offer.in_flight);
     if let Some(code) = &offer.now {
         anstream::println!("    now     a usual job would be refused here: {code}");
@@ -212,7 +212,7 @@ fn print_node(line: &RouterLine, now: UnixSeconds) {
         anstream::println!("  lease   {left} s left, as this router knows it");
     }
     let ago = |at: Option<UnixSeconds>| {
-        at.map_or("never".into(), |at| format!("{} s before", standing.at.since(at)))
+        at.map_or_else(|| "never".to_owned(), |at| format!("{} s before", standing.at.since(at)))
     };
     for heard in &standing.heard {
         anstream::println!(
