@@ -178,11 +178,10 @@ impl RouterSettings {
         if self.peers.len() > FOLLOWED_MAX {
             return range("peers", self.peers.len().to_string(), "at most 32 routers");
         }
-        let policy = &self.policy;
-        let shares = [policy.exploration_share, policy.new_node_share, policy.prefix_hit];
-        if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
-            return range("policy", format!("{shares:?}"), "shares are between 0 and 1");
+        if self.decisions.mebibytes_max == 0 {
+            return range("decisions.mebibytes_max", "0".to_owned(), "at least 1");
         }
+        check_policy(&self.policy)?;
         if let Some((key, weight)) = self.follow.iter().find(|(_, weight)| !(0.0..=1.0).contains(*weight)) {
             return range("follow", format!("{weight} for {key}"), "a weight is between 0 and 1");
         }
@@ -199,6 +198,38 @@ impl RouterSettings {
     #[must_use]
     pub fn methods() -> Vec<PaymentMethod> {
         vec![PaymentMethod::Free]
+    }
+}
+
+/// Checks what the types of the scheduler's parameters cannot.
+fn check_policy(policy: &Policy) -> Result<(), ConfigError> {
+    let shares = [
+        ("policy.exploration_share", policy.exploration_share),
+        ("policy.fresh_exploration_share", policy.fresh_exploration_share),
+        ("policy.new_node_share", policy.new_node_share),
+        ("policy.unproven_p_ok", policy.unproven_p_ok),
+        ("policy.prefix_hit", policy.prefix_hit),
+        ("policy.retry_share", policy.retry_share),
+        ("policy.hedge_share", policy.hedge_share),
+    ];
+    if let Some((name, share)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+        return Err(ConfigError::Range {
+            name,
+            value: share.to_string(),
+            hint: "a share is between 0 and 1",
+        });
+    }
+    if !(1..=8).contains(&policy.draws) {
+        let value = policy.draws.to_string();
+        return Err(ConfigError::Range { name: "policy.draws", value, hint: "1 to 8" });
+    }
+    let modes = [&policy.cheapest, &policy.fastest, &policy.balanced, &policy.trusted];
+    match modes.into_iter().find(|mode| !(0..=4).contains(&mode.gamma)) {
+        Some(mode) => {
+            let value = mode.gamma.to_string();
+            Err(ConfigError::Range { name: "gamma of a mode", value, hint: "0 to 4" })
+        }
+        None => Ok(()),
     }
 }
 
@@ -234,6 +265,10 @@ mod tests {
         assert!(settings(|s| s.quote_seconds = QUOTE_SECONDS_MAX + 1).is_err());
         assert!(settings(|s| s.dispatch_seconds = 0).is_err());
         assert!(settings(|s| s.name.clear()).is_err());
+        assert!(settings(|s| s.policy.draws = 0).is_err());
+        assert!(settings(|s| s.policy.balanced.gamma = 5).is_err());
+        assert!(settings(|s| s.policy.hedge_share = 1.5).is_err());
+        assert!(settings(|s| s.decisions.mebibytes_max = 0).is_err());
         assert!(settings(|s| s.policy.exploration_share = 1.5).is_err());
     }
 }
