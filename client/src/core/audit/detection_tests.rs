@@ -6,7 +6,6 @@
 
 use super::{AuditVerdict, CanaryAnswer, CanaryOutcome, NodeFinding, judge};
 use fedai_protocol::domain_separation::digest;
-use fedai_protocol::entropy::CountingEntropy;
 use fedai_protocol::{Entropy, PublicKey};
 
 /// Audits behind each figure.
@@ -32,11 +31,29 @@ fn key(n: u64) -> PublicKey {
     PublicKey::from_byte_array(digest("test", &[&n.to_be_bytes()]))
 }
 
+/// A small generator: a figure rests on millions of draws.
+struct SplitMix(u64);
+
+impl Entropy for SplitMix {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(8) {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^= mixed >> 31;
+            part.copy_from_slice(&mixed.to_be_bytes()[..part.len()]);
+        }
+    }
+}
+
 /// Words of two to nine letters; each is a token, and a long one two.
-fn words(count: u64, chance: &mut CountingEntropy) -> Vec<String> {
-    (0..count)
-        .map(|_| (0..2 + chance.below(8)).map(|_| char::from(b'a' + chance.below(26) as u8)).collect())
-        .collect()
+fn words(count: u64, chance: &mut SplitMix) -> Vec<String> {
+    let mut word = || {
+        let drawn = chance.below(1 << 48);
+        (0..2 + drawn % 8).map(|at| char::from(b'a' + ((drawn >> (3 + 5 * at)) % 26) as u8)).collect()
+    };
+    (0..count).map(|_| word()).collect()
 }
 
 fn tokens(words: &[String]) -> u64 {
@@ -44,7 +61,7 @@ fn tokens(words: &[String]) -> u64 {
 }
 
 /// The same text up to a part of it, then another one of about the same length.
-fn parted(text: &[String], after_percent: u64, chance: &mut CountingEntropy) -> Vec<String> {
+fn parted(text: &[String], after_percent: u64, chance: &mut SplitMix) -> Vec<String> {
     let kept = text.len() as u64 * after_percent / 100;
     let rest = (text.len() as u64 - kept) * (80 + chance.below(41)) / 100;
     text.iter().take(kept as usize).cloned().chain(words(rest, chance)).collect()
@@ -56,7 +73,7 @@ fn answer(
     conduct: Conduct,
     prompt_tokens: u64,
     greedy: &[String],
-    chance: &mut CountingEntropy,
+    chance: &mut SplitMix,
 ) -> CanaryAnswer {
     let percent = chance.below(100);
     let text = match conduct {
@@ -90,7 +107,7 @@ fn answer(
 
 /// One audit: the last node behaves like that, the others are honest.
 fn audit(nodes: u64, jobs: usize, conduct: Conduct, trial: u64) -> Vec<NodeFinding> {
-    let mut chance = CountingEntropy(trial * 10_000_000);
+    let mut chance = SplitMix(trial);
     let mut answers = Vec::new();
     for canary in 0..jobs {
         let prompt_tokens = 40 + 400 * canary as u64 / jobs as u64 + chance.below(40);
