@@ -108,7 +108,7 @@ impl RunnerProfile {
         self
     }
 
-    /// Prompt tokens a second of a request that is alone and has [`TYPICAL_PROMPT`] of them.
+    /// Prompt tokens a second of a request that is alone and has 512 of them.
     #[must_use]
     pub const fn prefill_rate(&self) -> u64 {
         let pairs = TYPICAL_PROMPT * (TYPICAL_PROMPT - 1) / 2;
