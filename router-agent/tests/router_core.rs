@@ -482,7 +482,7 @@ fn two_cores_with_the_same_inputs_do_the_same() {
 /// Buckets, ticks, breakers and leases were all counted by the wrong time.
 #[test]
 fn a_clock_that_is_set_back_does_not_stop_a_router_for_as_long_as_it_was_ahead() {
-    let mut world = World::new(&[Price::FREE]);
+    let mut world = World::new(&[fedai_protocol::Price::FREE]);
     let right = world.now;
     world.now = right.plus_seconds(86_000);
     for _ in 0..40 {

@@ -3,7 +3,8 @@
 //! The clock is virtual and moves only when the next thing is taken. It never runs back: what is asked for in the past
 //! happens now, after everything that was asked for before.
 
-use std::collections::BTreeMap;
+use core::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use fedai_protocol::UnixMicros;
 
@@ -12,14 +13,42 @@ use fedai_protocol::UnixMicros;
 pub struct Agenda<E> {
     now: UnixMicros,
     asked: u64,
-    entries: BTreeMap<(UnixMicros, u64), E>,
+    entries: BinaryHeap<Entry<E>>,
 }
+
+/// The earliest is the greatest, as the heap gives the greatest first.
+#[derive(Clone, Debug)]
+struct Entry<E> {
+    at: UnixMicros,
+    number: u64,
+    event: E,
+}
+
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl<E> Eq for Entry<E> {}
 
 impl<E> Agenda<E> {
     /// Nothing will happen.
     #[must_use]
-    pub const fn new(now: UnixMicros) -> Self {
-        Self { now, asked: 0, entries: BTreeMap::new() }
+    pub fn new(now: UnixMicros) -> Self {
+        Self { now, asked: 0, entries: BinaryHeap::new() }
     }
 
     /// The time.
@@ -43,12 +72,12 @@ impl<E> Agenda<E> {
     /// Adds something.
     pub fn at(&mut self, at: UnixMicros, event: E) {
         self.asked = self.asked.saturating_add(1);
-        self.entries.insert((at.max(self.now), self.asked), event);
+        self.entries.push(Entry { at: at.max(self.now), number: self.asked, event });
     }
 
     /// Moves the clock to the next thing and gives it.
     pub fn take_next(&mut self) -> Option<E> {
-        let ((at, _), event) = self.entries.pop_first()?;
+        let Entry { at, event, .. } = self.entries.pop()?;
         self.now = at;
         Some(event)
     }

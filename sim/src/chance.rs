@@ -30,6 +30,8 @@ pub enum Stream {
     Market = 9,
     /// Which nodes of a comparison lie.
     Liars = 20,
+    /// Who comes and goes.
+    Churn = 10,
 }
 
 /// One stream.

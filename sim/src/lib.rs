@@ -11,6 +11,7 @@ pub mod agenda;
 pub mod baselines;
 pub mod calibration;
 pub mod chance;
+pub mod churn;
 pub mod cli;
 pub mod client_actor;
 mod client_door;

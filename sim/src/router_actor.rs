@@ -15,6 +15,7 @@ use fedai_protocol::{
     QuoteRequest, Receipt, ReceiptAck, Received, UnixMicros, VerifiedEvent, ticket_proof,
 };
 use fedai_router_agent::core::announcing::{Announcement, Introduction};
+use fedai_router_agent::core::decision_entry::KeepInputs;
 use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::quote_desk::{Asker, QuoteDraft, QuoteTerms};
 use fedai_router_agent::core::rate_limit::Rate;
@@ -63,28 +64,43 @@ impl RouterActor {
         let (identity, session) = (mint.identity(), mint.identity());
         let keys = (identity.public_key(), session.public_key());
         let router_terms = router_terms(keys, mint.chance().bytes32(), spec, terms);
-        let core = Some(RouterCore::new(now, router_terms.clone()));
-        Self {
+        let mut actor = Self {
             identity,
             session,
             terms: router_terms,
             conduct: None,
             scheduler: None,
             keeps_journal: terms.keeps_journals,
-            core,
+            core: None,
             journal: Vec::new(),
             kept: Vec::new(),
             died: (now, [0; 32]),
             lives: 0,
             latest: now,
             faults: Active::default(),
+        };
+        actor.core = Some(actor.new_core(now));
+        actor
+    }
+
+    /// A core that knows nobody. On the typed wire it has room for any number of requests, and keeps no inputs of
+    /// decisions, which nobody reads.
+    fn new_core(&self, now: UnixMicros) -> RouterCore {
+        let terms = self.terms.clone();
+        let core = match &self.scheduler {
+            Some(scheduler) => RouterCore::with_scheduler(now, terms, scheduler()),
+            None => RouterCore::new(now, terms),
+        };
+        match self.identity.real() {
+            Some(_) => core,
+            None => core.keeping(KeepInputs::None).holding(TYPED_TICKETS_MAX, usize::MAX),
         }
     }
 
     /// It decides by this strategy. Before the start only.
     pub fn decide_by(&mut self, now: UnixMicros, scheduler: MakeScheduler) {
-        self.core = Some(RouterCore::with_scheduler(now, self.terms.clone(), scheduler()));
         self.scheduler = Some(scheduler);
+        self.core = Some(self.new_core(now));
     }
 
     /// From now on it behaves like this.
@@ -150,11 +166,7 @@ impl RouterActor {
     /// Starts it again from its journal, and lets it catch up with what relays kept.
     pub fn restart(&mut self, turn: &mut Turn<'_>) {
         self.lives = self.lives.saturating_add(1);
-        let terms = self.terms.clone();
-        let mut core = match &self.scheduler {
-            Some(scheduler) => RouterCore::with_scheduler(turn.now, terms, scheduler()),
-            None => RouterCore::new(turn.now, terms),
-        };
+        let mut core = self.new_core(turn.now);
         let records =
             self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event)).collect();
         core.handle(turn.now, Input::Restore { since: START.seconds(), records }, &mut Vec::new());
@@ -309,7 +321,11 @@ impl RouterActor {
             }
             ticket = Some(event);
         }
-        match draft.reply(asker, ticket.as_ref()) {
+        let reply = match self.identity.real() {
+            Some(_) => draft.reply(asker, ticket.as_ref()),
+            None => draft.bare_reply(asker, ticket.as_ref()),
+        };
+        match reply {
             Some(reply) => self.reply(reply, turn),
             None => turn.broken("the router's quote does not fit a reply"),
         }
@@ -387,5 +403,7 @@ fn router_terms(
 
 /// As in the shell of a router.
 const CLOCK_SET_SECONDS: u64 = 60;
+/// Tickets that a router of the typed wire remembers: a few minutes of the largest worlds.
+const TYPED_TICKETS_MAX: usize = 200_000;
 /// Where everybody is said to listen.
 pub(crate) const RELAY: &str = "ws://relay.invalid";

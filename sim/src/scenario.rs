@@ -34,6 +34,8 @@ pub struct NodeSpec {
     pub class: &'static str,
     /// Its runner.
     pub runner: RunnerProfile,
+    /// How long its runner loads the model before it serves, after every start, in milliseconds.
+    pub load_ms: u64,
     /// Jobs that may wait.
     pub queue_max: usize,
     /// The price of its offer, where jobs are paid; else it only prices the report.
@@ -45,6 +47,16 @@ pub struct NodeSpec {
 }
 
 impl NodeSpec {
+    /// Jobs of this size that it does in a second when it has no pause.
+    #[must_use]
+    pub fn jobs_per_second(&self, prompt_tokens: f64, words: f64) -> f64 {
+        let slots = f64::from(self.runner.slots.max(1));
+        let cost = &self.runner.cost;
+        let step = (cost.step as f64) + slots * (cost.sequence as f64);
+        let femtos = prompt_tokens * (cost.prefill_token as f64) + words * step / slots;
+        1e15 / femtos.max(1.0)
+    }
+
     /// What a million output tokens cost it at the margin, when all its slots are busy.
     #[must_use]
     pub fn output_cost(&self) -> MsatPerMtok {
@@ -281,6 +293,20 @@ impl Scenario {
         prices.get(prices.len() / 2).copied().unwrap_or_default()
     }
 
+    /// A market in which so large a part of what all nodes can do is asked of them.
+    #[must_use]
+    pub fn market_at_load(kind: WorkloadKind, nodes: usize, requests: usize, load: f64, seed: u64) -> Self {
+        // Sizes do not depend on the rate: a first draw gives their means.
+        let sample = Self::market(kind, nodes, requests.min(LOAD_SAMPLE), 1.0, seed);
+        let mean = |of: fn(&Arrival) -> u64| {
+            let sum: u64 = sample.arrivals.iter().map(of).sum();
+            sum as f64 / (sample.arrivals.len() as f64).max(1.0)
+        };
+        let (prompt, words) = (mean(|job| job.prompt.tokens()), mean(|job| job.prompt.words));
+        let capacity: f64 = sample.nodes.iter().map(|node| node.jobs_per_second(prompt, words)).sum();
+        Self::market(kind, nodes, requests, capacity * load, seed)
+    }
+
     /// A world with one router in which nothing happens: a base for others.
     #[must_use]
     pub fn empty(seed: u64) -> Self {
@@ -316,8 +342,9 @@ impl Scenario {
             node.runner.emit = Emit::Coalesced { max_ms: TYPED_EMIT_MS };
         }
         self.terms.router_rate = 1e9;
-        self.terms.keep_ms = self.terms.keep_ms.min(20_000);
-        self.terms.keeps_journals = !self.faults.is_none() || !self.crash_points.is_empty();
+        let is_rough = !self.faults.is_none() || !self.crash_points.is_empty();
+        self.terms.keep_ms = self.terms.keep_ms.min(if is_rough { 20_000 } else { 5_000 });
+        self.terms.keeps_journals = is_rough;
         self
     }
 
@@ -435,6 +462,7 @@ pub(crate) fn draw_node(chance: &mut Chance) -> NodeSpec {
     NodeSpec {
         class: class.name,
         runner,
+        load_ms: 0,
         queue_max: 16,
         list_price,
         cost_msat_per_slot_second: per_second * 2 / 5,
@@ -444,10 +472,12 @@ pub(crate) fn draw_node(chance: &mut Chance) -> NodeSpec {
 
 /// A client that hears nothing for two seconds asks whether the node is there.
 const TYPED_EMIT_MS: u64 = 1_500;
+/// Jobs from which the mean size is taken.
+const LOAD_SAMPLE: usize = 2_000;
 /// In a large market some clients lie, not all.
 const FAULTY_CLIENTS_MAX: usize = 50;
 /// Nodes announce themselves before the first job comes.
-const WARM_UP_SECONDS: u64 = 5;
-/// Time to notice that all is well again. Announcements that were lost are renewed after five minutes and a half. A router believes for up to two minutes in a job of which nobody told it
-/// that it ended, and a client has left after one.
+pub(crate) const WARM_UP_SECONDS: u64 = 5;
+/// Time to notice that all is well again. Announcements that were lost are renewed after five minutes and a half. A
+/// router believes for up to two minutes in a job of which nobody told it that it ended, and a client has left after one.
 const RECOVERY_SECONDS: u64 = 400;

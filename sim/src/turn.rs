@@ -20,6 +20,8 @@ pub enum Effect {
     Unlisten(PublicKey),
     /// A step of the runner is due.
     Runner(Due),
+    /// The runner will have loaded its model.
+    Loaded(UnixMicros),
     /// A receipt will be on disk after the time that a disk takes.
     Store(JobId, VerifiedEvent, VerifiedEvent),
 }

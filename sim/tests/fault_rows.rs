@@ -137,12 +137,7 @@ fn newcomers_share_is_bounded() {
     let crowd = Fault { id: 0, kind: FaultKind::Sybils, whom: Whom::Network, at, until: last, size: 30 };
     scenario.faults = FaultPlan { faults: vec![crowd], calm_at: last };
     let log = run(scenario);
-    let after: Vec<bool> = log
-        .jobs
-        .iter()
-        .filter(|job| job.at > at)
-        .map(|job| job.end.as_ref().is_some_and(|end| end.refusal.is_none()))
-        .collect();
+    let after: Vec<bool> = log.jobs.iter().filter(|job| job.at > at).map(|job| job.is_done()).collect();
     let done = after.iter().filter(|done| **done).count();
     assert!(done * 10 >= after.len() * 8, "{done} of {} jobs among thirty strangers", after.len());
 }

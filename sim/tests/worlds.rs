@@ -50,7 +50,9 @@ fn a_market_without_faults_serves_everybody_it_has_room_for() {
         let report = Report::new(&run(Scenario::market(kind, 4, 40, 1.0, 1)));
         assert_eq!(report.requests.done, 40, "{:?}", report.requests);
         let receipts: u64 = report.nodes.iter().map(|node| node.receipts).sum();
-        assert_eq!((receipts, report.requests.opened), (40, 40), "one open and one receipt for each");
+        // A second copy beside a slow first token is opened, and leaves no receipt when it is not needed.
+        assert_eq!(receipts, 40, "one receipt for each");
+        assert!((40..=44).contains(&report.requests.opened), "{:?}", report.requests);
         let earned: u64 = report.nodes.iter().map(|node| node.earned_msat).sum();
         assert!(report.cost.charged_msat > 0 && report.cost.charged_msat == earned, "{:?}", report.cost);
         assert_eq!(report.cost.list_msat, earned, "everybody charges the list price");

@@ -49,11 +49,16 @@ pub enum KeepInputs {
     /// Of every decision about a small fleet, and of some about larger ones.
     #[default]
     Sampled,
+    /// Of none.
+    None,
 }
 
 impl KeepInputs {
     /// The candidates as they are now, when this decision keeps them; `count` numbers the decisions.
     pub(super) fn snapshot(self, fleets: &[&Fleet], count: u64) -> Option<Vec<Fleet>> {
+        if self == Self::None {
+            return None;
+        }
         let candidates: usize = fleets.iter().map(|fleet| fleet.rows().len()).sum();
         let is_kept = self == Self::All
             || candidates <= SNAPSHOT_ALWAYS_MAX

@@ -116,6 +116,7 @@ pub struct DispatchBook {
     flying: BTreeMap<(PublicKey, EventId), ()>,
     reserved: BTreeMap<EventId, (String, Flight)>,
     complete_since: UnixSeconds,
+    tickets_max: Option<usize>,
 }
 
 impl DispatchBook {
@@ -123,6 +124,19 @@ impl DispatchBook {
     #[must_use]
     pub fn new(since: UnixSeconds) -> Self {
         Self { complete_since: since, ..Self::default() }
+    }
+
+    /// The same with nothing in it, and nothing known of before `since`.
+    #[must_use]
+    pub fn emptied(self, since: UnixSeconds) -> Self {
+        Self { tickets_max: self.tickets_max, ..Self::new(since) }
+    }
+
+    /// The same with room for so many tickets at once.
+    #[must_use]
+    pub const fn holding(mut self, tickets_max: Option<usize>) -> Self {
+        self.tickets_max = tickets_max;
+        self
     }
 
     /// Marks a job as under way before its ticket is signed.
@@ -141,7 +155,7 @@ impl DispatchBook {
         if self.tickets.contains_key(&id) {
             return false;
         }
-        while self.tickets.len() >= ROUTER_OPEN_QUOTES_MAX {
+        while self.tickets.len() >= self.tickets_max.unwrap_or(ROUTER_OPEN_QUOTES_MAX) {
             let Some(((_, oldest), ())) = self.by_expiry.pop_first() else { break };
             self.forget(&oldest);
         }
@@ -304,12 +318,14 @@ impl DispatchBook {
         let mut ended: Vec<(String, Flight)> = Vec::new();
         // What was sent in the future was sent by a clock that has been set back.
         let lost = |flight: &Flight| flight.until <= now || flight.since > now.plus_seconds(SKEW_SECONDS);
-        for (id, ticket) in &mut self.tickets {
-            if let Some(flight) = ticket.flight.take_if(|flight| lost(flight)) {
-                self.flying.remove(&(flight.node, *id));
-                ended.push((ticket.dispatch.model.clone(), flight));
-            }
-        }
+        // Of all tickets, those with a job under way are few.
+        let Self { tickets, flying, .. } = self;
+        flying.retain(|(_, id), ()| {
+            let Some(ticket) = tickets.get_mut(id) else { return false };
+            let flight = ticket.flight.take_if(|flight| lost(flight));
+            ended.extend(flight.map(|flight| (ticket.dispatch.model.clone(), flight)));
+            flight.is_none()
+        });
         self.reserved.retain(|_, (model, flight)| {
             let stays = !lost(flight);
             if !stays {

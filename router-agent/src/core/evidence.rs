@@ -12,7 +12,7 @@ use fedai_protocol::{
 };
 use rand_core::RngCore;
 
-use super::dispatch_book::{Breach, DispatchBook, Flight, Standing};
+use super::dispatch_book::{Breach, Flight, Standing};
 use super::dispute::DisputeGrade;
 use super::node_view::Observation;
 use super::receipt_chain::Linked;
@@ -369,7 +369,7 @@ impl RouterCore {
 
     /// Replays the journal: every record at the time it was acted on first, nothing said aloud.
     pub(super) fn restore(&mut self, now: UnixMicros, since: UnixSeconds, records: Vec<Restored>) {
-        self.book = DispatchBook::new(since);
+        self.book = core::mem::take(&mut self.book).emptied(since);
         self.restoring = true;
         let mut unsaid = Vec::new();
         for Restored { at, record } in records {

@@ -49,6 +49,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fedai_protocol::domain_separation::digest;
+use fedai_protocol::limits::REPLAY_MEMORY_SECONDS;
 use fedai_protocol::message::Received;
 use fedai_protocol::replay_window::ReplayWindow;
 use fedai_protocol::{
@@ -270,6 +271,15 @@ impl RouterCore {
     #[must_use]
     pub fn keeping(mut self, keeping: KeepInputs) -> Self {
         self.keeping = keeping;
+        self
+    }
+
+    /// The same with room for so many tickets at once, and so many requests within the memory of requests. The limits
+    /// of the protocol suit one process of one operator.
+    #[must_use]
+    pub fn holding(mut self, tickets: usize, requests: usize) -> Self {
+        self.book = self.book.holding(Some(tickets));
+        self.seen = ReplayWindow::new(requests, REPLAY_MEMORY_SECONDS);
         self
     }
 

@@ -254,6 +254,13 @@ impl QuoteDraft {
         None
     }
 
+    /// The reply without the decision record, for readers that do not ask why. It commits to none.
+    #[must_use]
+    pub fn bare_reply(&self, asked: &Asker, dispatch: Option<&VerifiedEvent>) -> Option<QuoteReply> {
+        let nodes: Option<Vec<QuotedNode>> = self.nodes.iter().map(DraftNode::quoted).collect();
+        Some(self.reply_of(asked, dispatch, nodes?, String::new(), None))
+    }
+
     fn reply_with(
         &self,
         asked: &Asker,
@@ -265,6 +272,18 @@ impl QuoteDraft {
             self.nodes.iter().take(nodes_max).map(DraftNode::quoted).collect();
         let nodes = nodes?;
         let record = travelling(&self.record, candidates.unwrap_or(0));
+        let decision = record.digest();
+        Some(self.reply_of(asked, dispatch, nodes, decision, candidates.map(|_| Box::new(record))))
+    }
+
+    fn reply_of(
+        &self,
+        asked: &Asker,
+        dispatch: Option<&VerifiedEvent>,
+        nodes: Vec<QuotedNode>,
+        decision: String,
+        record: Option<Box<DecisionRecord>>,
+    ) -> QuoteReply {
         let quote = Quote {
             // Where fallbacks are left out there is nowhere to send a second copy.
             hedge_after_ms: self.hedge_after_ms.filter(|_| nodes.len() > 1),
@@ -274,18 +293,18 @@ impl QuoteDraft {
             max_output_tokens: self.max_output_tokens,
             fee: self.fee,
             ceiling: self.ceiling,
-            decision: record.digest(),
-            record: candidates.map(|_| Box::new(record)),
+            decision,
+            record,
             dispatch: dispatch.cloned(),
             expires_at: self.expires_at,
         };
-        Some(QuoteReply {
+        QuoteReply {
             request: asked.request,
             client: asked.client,
             outcome: QuoteOutcome::Quote(Box::new(quote)),
             peers: Vec::new(),
             expires_at: self.expires_at,
-        })
+        }
     }
 }
 

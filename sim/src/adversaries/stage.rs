@@ -74,6 +74,7 @@ fn node(index: usize, fleet: &mut Chance) -> NodeSpec {
     NodeSpec {
         class,
         runner: RunnerProfile::of_rates(slots, prefill, decode, 30),
+        load_ms: 0,
         queue_max: 8,
         list_price: Price {
             input: per_mtok(output / 12),

@@ -2,37 +2,53 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
 use super::{Outcome, say};
+use crate::churn::Churn;
 use crate::hooks::Hooks;
 use crate::market::budget::Budget;
 use crate::market::pricing::Pricing;
 use crate::report::market::MarketReport;
 use crate::report::{Report, markdown};
 use crate::run_log::RunLog;
-use crate::scenario::{Scenario, WorkloadKind};
+use crate::scenario::{RouterSpec, Scenario, WorkloadKind};
 use crate::world::World;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Nodes, of hardware classes drawn from the seed.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     nodes: u16,
     /// Requests.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     requests: u32,
     /// Seed of everything: the same seed gives the same bytes.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Requests a second.
-    #[arg(long, default_value_t = 2.0, value_parser = rate)]
-    rate: f64,
+    /// Requests a second; by default, what --load gives.
+    #[arg(long, value_parser = rate, conflicts_with = "load")]
+    rate: Option<f64>,
+    /// Share of what all nodes can do that is asked of them.
+    #[arg(long, default_value_t = 0.5, value_parser = share)]
+    load: f64,
     /// Workload; `list` says what each is.
     #[arg(long, default_value = "poisson", value_parser = workloads())]
     workload: String,
+    /// How parties speak: as typed values, or really signed and sealed (a hundred times slower).
+    #[arg(long, value_enum, default_value = "typed")]
+    wire: WireChoice,
+    /// Routers; every node announces itself to all of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    routers: u8,
+    /// Routers that a client asks at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    ask: u8,
+    /// Age of load announcements when they arrive, in seconds.
+    #[arg(long, default_value_t = 0.0, value_parser = seconds)]
+    info_age: f64,
     /// Draw faults from the seed, too.
     #[arg(long)]
     faults: bool,
@@ -42,6 +58,8 @@ pub(super) struct RunArgs {
     /// What routers take of each job's price, in parts per million.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=500_000))]
     fee_ppm: u32,
+    #[command(flatten)]
+    churn: ChurnArgs,
     /// Write report.json and report.md into this directory.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -50,35 +68,83 @@ pub(super) struct RunArgs {
     json: bool,
 }
 
+/// Who comes and goes.
+#[derive(Debug, Args)]
+struct ChurnArgs {
+    /// Mean time between two failures of a node, in seconds; 0 is never.
+    #[arg(long, default_value_t = 0.0, value_parser = seconds)]
+    mtbf: f64,
+    /// Mean time until a failed node is back, in seconds.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    mttr: f64,
+    /// Share of nodes that fail every minute for a few seconds.
+    #[arg(long, default_value_t = 0.0, value_parser = part)]
+    flapping: f64,
+    /// Time that a node loads its model after each start, in seconds.
+    #[arg(long, default_value_t = 0.0, value_parser = seconds)]
+    model_load: f64,
+    /// Mean time between two restarts of a router, in seconds; 0 is never.
+    #[arg(long, default_value_t = 0.0, value_parser = seconds)]
+    router_restart: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WireChoice {
+    /// Typed values.
+    Typed,
+    /// Signed and sealed events.
+    Sealed,
+}
+
+impl RunArgs {
+    fn scenario(&self) -> Result<Scenario, Box<dyn core::error::Error>> {
+        let kind = WorkloadKind::named(&self.workload).ok_or("no such workload")?;
+        let (nodes, requests) = (usize::from(self.nodes), usize::try_from(self.requests)?);
+        let mut market = match self.rate {
+            Some(rate) => Scenario::market(kind, nodes, requests, rate, self.seed),
+            None => Scenario::market_at_load(kind, nodes, requests, self.load, self.seed),
+        };
+        market.routers = vec![RouterSpec::default(); usize::from(self.routers)];
+        market.routers_asked = usize::from(self.ask);
+        market.info_age_ms = (self.info_age * 1e3) as u64;
+        for router in &mut market.routers {
+            router.fee.ppm = self.fee_ppm;
+        }
+        if self.pricing.is_some() {
+            market.budget = Some(Budget::around(market.usual_price()));
+        }
+        let ChurnArgs { mtbf, mttr, flapping, model_load, router_restart } = self.churn;
+        for node in &mut market.nodes {
+            node.load_ms = (model_load * 1e3) as u64;
+        }
+        if self.faults {
+            market = market.with_faults();
+        }
+        market = market.with_churn(&Churn {
+            mtbf_seconds: mtbf,
+            mttr_seconds: if mtbf > 0.0 { mttr } else { 0.0 },
+            flapping_share: flapping,
+            router_restart_seconds: router_restart,
+        });
+        Ok(if self.wire == WireChoice::Typed { market.typed() } else { market })
+    }
+}
+
 /// Runs one market and writes its report.
 pub(super) fn run(args: &RunArgs) -> Outcome {
-    let kind = WorkloadKind::named(&args.workload).ok_or("no such workload")?;
-    let (nodes, requests) = (usize::from(args.nodes), usize::try_from(args.requests)?);
-    let market = Scenario::market(kind, nodes, requests, args.rate, args.seed);
-    let mut scenario = if args.faults { market.with_faults() } else { market };
-    for router in &mut scenario.routers {
-        router.fee.ppm = args.fee_ppm;
-    }
-    if args.pricing.is_some() {
-        scenario.budget = Some(Budget::around(scenario.usual_price()));
-    }
+    let requests = usize::try_from(args.requests)?;
     let progress = Progress::new();
     let pricing: Vec<Pricing> = args.pricing.as_ref().map_or_else(Vec::new, |name| {
-        (0..nodes).map(|index| Pricing::named(name).unwrap_or_else(|| Pricing::mixed(index))).collect()
+        let nodes = 0..usize::from(args.nodes);
+        nodes.map(|index| Pricing::named(name).unwrap_or_else(|| Pricing::mixed(index))).collect()
     });
     let prices = pricing.iter().map(|pricing| pricing.strategy()).enumerate().collect();
-    let outcome = World::with(scenario, Hooks { prices, ..Hooks::default() })
+    let outcome = World::with(args.scenario()?, Hooks { prices, ..Hooks::default() })
         .run(&mut |log: &RunLog| progress.show(log.ended(), requests));
     progress.clear();
     let log = outcome.map_err(|violation| {
-        let RunArgs { nodes, requests, seed, rate, workload, .. } = args;
-        let faults = if args.faults { " --faults" } else { "" };
-        let pricing = args.pricing.as_ref().map_or(String::new(), |name| format!(" --pricing {name}"));
-        let fee = if args.fee_ppm > 0 { format!(" --fee-ppm {}", args.fee_ppm) } else { String::new() };
-        format!(
-            "{violation}\nhint: replay it with `fedai-sim run --nodes {nodes} --requests {requests} --seed {seed} \
-             --rate {rate} --workload {workload}{faults}{pricing}{fee}`"
-        )
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        format!("{violation}\nhint: replay it with `fedai-sim {}`", words.join(" "))
     })?;
     let mut report = Report::new(&log);
     report.market = args.pricing.is_some().then(|| MarketReport::new(&log, &pricing));
@@ -104,7 +170,24 @@ fn workloads() -> PossibleValuesParser {
     PossibleValuesParser::new(WorkloadKind::NAMES.map(|(name, _)| name))
 }
 
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let is_within = (least..=most).contains(&number);
+    if is_within { Ok(number) } else { Err(format!("between {least} and {most}")) }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.001..=10_000.0).contains(&rate) { Ok(rate) } else { Err("between 0.001 and 10000".to_owned()) }
+    number(text, 0.001, 10_000.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.001, 5.0)
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 10_000_000.0)
 }

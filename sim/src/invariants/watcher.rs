@@ -18,11 +18,13 @@ use crate::world::Party;
 #[derive(Debug, Default)]
 pub struct Watcher {
     is_short: bool,
+    /// Old attempts are forgotten: on the typed wire, where there are millions, unless faults hold something back.
+    forgets: bool,
     deadline_seconds: u64,
     /// Jobs that have not ended.
     jobs: BTreeMap<usize, JobBook>,
     attempts: BTreeMap<JobId, Attempt>,
-    /// Attempts in order of time: on the typed wire, where there are millions, old ones are forgotten.
+    /// Attempts in order of time, where they are forgotten.
     attempts_at: VecDeque<(UnixMicros, JobId)>,
     ticket_runs: BTreeMap<(usize, u32, EventId), u32>,
     chains: BTreeMap<PublicKey, (u64, EventId)>,
@@ -100,7 +102,8 @@ impl Watcher {
             recovers: !hides && !is_strange && !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
         };
         let (is_short, deadline_seconds) = (scenario.wire == Wire::Typed, scenario.terms.deadline_seconds);
-        Self { is_short, deadline_seconds, honesty, ..Self::default() }
+        let forgets = is_short && plan.is_none();
+        Self { is_short, forgets, deadline_seconds, honesty, ..Self::default() }
     }
 
     /// Some router lies, or relays lose what they took: nothing is asked of them.
@@ -138,7 +141,7 @@ impl Watcher {
         dispatch: EventId,
     ) -> Check {
         let before = self.attempts.insert(id, Attempt { job, node, dispatch, run: None, receipt: None });
-        if self.is_short {
+        if self.forgets {
             self.attempts_at.push_back((now, id));
             self.forget_attempts(now);
         }
@@ -358,7 +361,11 @@ impl Watcher {
 
     /// Longer ago than any job or receipt is under way.
     fn forget_attempts(&mut self, now: UnixMicros) {
-        while self.attempts_at.front().is_some_and(|(at, _)| now.millis_since(*at) > ATTEMPT_MS) {
+        while self
+            .attempts_at
+            .front()
+            .is_some_and(|(at, _)| now.millis_since(*at) > (self.deadline_seconds + ATTEMPT_SECONDS) * 1_000)
+        {
             let Some((_, id)) = self.attempts_at.pop_front() else { break };
             if let Some(Attempt { run: Some((node, life)), dispatch, .. }) = self.attempts.remove(&id) {
                 self.ticket_runs.remove(&(node, life, dispatch));
@@ -377,7 +384,7 @@ impl Watcher {
 
 /// Bytes of the longest word of an answer.
 const OUTPUT_BYTES_MAX: u64 = 40;
-/// Twice what a node works on a job.
-const ATTEMPT_MS: u64 = 1_800_000;
+/// What comes late after the end of a job, where nothing holds it back.
+const ATTEMPT_SECONDS: u64 = 120;
 /// What a chat template adds to a request.
 const INPUT_FRAME_TOKENS_MAX: u64 = 256;

@@ -45,6 +45,7 @@ pub struct NodeActor {
     life: Option<Life>,
     runner: RunnerModel<JobId>,
     blocks: JobBlocks,
+    load_ms: u64,
     tamper: Option<Tamper>,
     conduct: Option<Box<dyn NodeConduct>>,
     /// End of the chain of receipts that a dishonest node shows.
@@ -95,6 +96,7 @@ impl NodeActor {
             life: None,
             runner: RunnerModel::new(spec.runner, now),
             blocks: JobBlocks::default(),
+            load_ms: spec.load_ms,
             tamper: spec.tamper,
             conduct: None,
             shown: ChainHead::default(),
@@ -186,6 +188,14 @@ impl NodeActor {
             prompts: BTreeMap::new(),
             work: BTreeMap::new(),
         });
+        if self.load_ms > 0 {
+            return turn.effects.push(Effect::Loaded(turn.now.plus_millis(self.load_ms)));
+        }
+        self.loaded(turn);
+    }
+
+    /// The runner of this life serves.
+    pub fn loaded(&mut self, turn: &mut Turn<'_>) {
         self.take(Input::RunnerUp, turn);
         let mut model = self.model();
         if let Some(conduct) = &mut self.conduct {

@@ -24,6 +24,7 @@ pub(super) enum Happening {
     Tick(Party, UnixMicros),
     Runner(usize, u32, Due),
     Stored(usize, u32, JobId, Box<(VerifiedEvent, VerifiedEvent)>),
+    Loaded(usize, u32),
     Reprice,
     FaultBegins(Fault),
     FaultEnds(Fault),
@@ -53,6 +54,11 @@ impl World {
             Happening::Stored(index, incarnation, job, events) => self.with_node(index, |node, turn| {
                 if node.incarnation() == incarnation {
                     node.stored(job, &events.0, &events.1, turn);
+                }
+            }),
+            Happening::Loaded(index, incarnation) => self.with_node(index, |node, turn| {
+                if node.incarnation() == incarnation {
+                    node.loaded(turn);
                 }
             }),
             Happening::Reprice => self.reprice(now),

@@ -124,12 +124,16 @@ impl World {
                 let at = self.world_time(party, due.at);
                 self.agenda.at(at, Happening::Runner(index, incarnation, due));
             }
+            (Effect::Loaded(at), Some((index, incarnation))) => {
+                let at = self.world_time(party, at);
+                self.agenda.at(at, Happening::Loaded(index, incarnation));
+            }
             (Effect::Store(job, receipt, dispatch), Some((index, incarnation))) => {
                 let events = Box::new((receipt, dispatch));
                 let stored = Happening::Stored(index, incarnation, job, events);
                 self.agenda.at(now.plus_millis(DISK_MS), stored);
             }
-            (Effect::Runner(_) | Effect::Store(..), None) => {}
+            (Effect::Runner(_) | Effect::Loaded(_) | Effect::Store(..), None) => {}
         }
         Ok(())
     }
