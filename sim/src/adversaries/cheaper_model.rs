@@ -2,9 +2,8 @@
 //!
 //! - What it does: computes every job with a quarter of the work.
 //! - What it hopes to gain: a quarter of the cost at the full price, and a fast look.
-//! - What meets it: nothing in a single answer. Audits do: canary jobs whose answers are known and which look like
-//!   any other job. Each finding is evidence against the node's identity dimension, and a few take it out of the
-//!   draw.
+//! - What meets it: nothing in a single answer, and nothing in this world. Audits would: canary jobs whose answers are
+//!   known and which look like any other job.
 
 use fedai_protocol::UnixMicros;
 

@@ -2,9 +2,8 @@
 //!
 //! - What it does: its receipts say a time to first token of one millisecond, and its pings say that nobody waits.
 //! - What it hopes to gain: its computing time is taken for network time, so it looks quick for long prompts.
-//! - What meets it: the router's estimates. Times to first token and in total are those that clients saw; the node's
-//!   own word only splits the former into network and prompt, and no more than the fleet's usual network time is
-//!   believed to be network.
+//! - What meets it: times to the first token and in total are those that clients saw. The node's own word still splits
+//!   the former into network and prompt, so this lie is met in part only.
 
 use super::{Adversary, seat_behaves};
 use fedai_protocol::{LoadPing, Receipt, UnixMicros};

@@ -5,8 +5,7 @@
 //! - What it hopes to gain: four places in the draw instead of one, records that grow without customers, and speeds
 //!   that no customer saw.
 //! - What meets it: weights are measured capacity, and four names have no more of it than one; own jobs cost the
-//!   router's fee, and money that comes back proves nothing, so each weighs as a free one. What a client says of a
-//!   node that it insisted on teaches the router nothing.
+//!   router's fee, and a client that named the node adds nothing to its trust. Its speeds are still taken.
 
 use super::{Adversary, Beneficiaries, SEAT};
 use crate::conduct::NodeConduct;
