@@ -31,7 +31,7 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
     let p95 = |label: &str| {
         Axis::new(format!("95th percentile of the {label}, ms, with 95 % interval"), Scale::Linear)
     };
-    vec![
+    let mut plots = vec![
         (
             "ttft.svg",
             lines("Time to first token", seconds("time to first token"), part(), Mark::Line, |report| {
@@ -60,6 +60,22 @@ pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
                 |report| report.drop_rate,
             ),
         ),
+    ];
+    plots.extend(of_first_seed(comparison, &place));
+    plots
+}
+
+/// What is only shown of one seed.
+fn of_first_seed(comparison: &Comparison, place: &str) -> [(&'static str, String); 2] {
+    let lines = |title: &str, x: Axis, y: Axis, mark: Mark, points: fn(&PolicyReport) -> Vec<(f64, f64)>| {
+        let series = policies(comparison).map(|(style, name, report)| Series {
+            name: name.to_owned(),
+            style,
+            points: points(report),
+        });
+        LineChart { title: format!("{title} ({place})"), x, y, mark, series: series.collect() }.to_svg()
+    };
+    [
         (
             "under_way.svg",
             lines(

@@ -25,7 +25,7 @@ pub struct Style {
 /// The style of the first, second, ... thing: colours of Okabe and Ito, the yellow one darkened for a white ground.
 #[must_use]
 pub fn style(index: usize) -> Style {
-    const STYLES: [Style; 8] = [
+    const STYLES: [Style; 9] = [
         Style { colour: "#000000", dashes: "" },
         Style { colour: "#d55e00", dashes: "" },
         Style { colour: "#0072b2", dashes: "" },
@@ -34,6 +34,7 @@ pub fn style(index: usize) -> Style {
         Style { colour: "#e69f00", dashes: "7 3" },
         Style { colour: "#56b4e9", dashes: "7 3" },
         Style { colour: "#8a7a00", dashes: "2 3" },
+        Style { colour: "#888888", dashes: "" },
     ];
     STYLES.get(index % STYLES.len()).copied().unwrap_or(Style { colour: "#000000", dashes: "" })
 }
