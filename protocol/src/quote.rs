@@ -56,8 +56,8 @@ pub struct Quote {
     /// The ticket (kind 21437), when the request asked for it at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatch: Option<VerifiedEvent>,
-    /// When nothing has come from the first node for this long, a second copy at the next one is worth its cost. Missing
-    /// where a second copy is not wanted.
+    /// When nothing has come from the first node for this long, a second copy at the next one is worth its cost.
+    /// Missing where a second copy is not wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hedge_after_ms: Option<u64>,
     /// Not binding after this.

@@ -1,8 +1,8 @@
 //! Keys, ids and events of a simulated world, in which nothing is signed, sealed or written as JSON.
 //!
-//! The rule: this module exists only under the feature `simulation`, which no shipped binary enables. A simulated key is
-//! told from a real one by its first bytes, so a message that a core drafts under such a key stays a typed value, and
-//! [`crate::Message::parse`] gives it back as it was. Real keys go the real way, in the same build.
+//! The rule: this module exists only under the feature `simulation`, which no shipped binary enables. A simulated key
+//! is told from a real one by its first bytes, so a message that a core drafts under such a key stays a typed value,
+//! and [`crate::Message::parse`] gives it back as it was. Real keys go the real way, in the same build.
 
 use core::any::Any;
 use core::fmt;

@@ -1,5 +1,5 @@
-//! Nodes that come and go: failures and recovery at given mean times, nodes that flap, routers that are restarted. All of
-//! it is planned before the run, as faults are.
+//! Nodes that come and go: failures and recovery at given mean times, nodes that flap, routers that are restarted. All
+//! of it is planned before the run, as faults are.
 
 use fedai_protocol::UnixMicros;
 

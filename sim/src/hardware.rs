@@ -1,7 +1,7 @@
 //! Hardware that nodes run on: classes of runners, with where their numbers come from.
 //!
-//! Data-centre classes are fitted from measurements ([`crate::calibration::perf_model`]); the machine of the project's own
-//! runs is fitted from what was observed of a real server; home classes are estimates, and say so.
+//! Data-centre classes are fitted from measurements ([`crate::calibration::perf_model`]); the machine of the project's
+//! own runs is fitted from what was observed of a real server; home classes are estimates, and say so.
 
 use crate::runner::{BLOCK_TOKENS, Emit, KvCapacity, RunnerProfile, StepCost};
 
@@ -23,8 +23,8 @@ pub struct HardwareClass {
 /// Classes of a market for one model of eight billion parameters at four bits, from a home server to a data centre.
 ///
 /// Decoding reads all weights (4.7 GB) for each step, so its rate is the memory's bandwidth over that: 45 GB/s of a
-/// desktop's memory, 130 of a laptop with unified memory, 300 of a graphics card of the middle class, 450 of a server's.
-/// Homes have room for 32,768 tokens a slot; the server shares 34 GB among its sequences.
+/// desktop's memory, 130 of a laptop with unified memory, 300 of a graphics card of the middle class, 450 of a
+/// server's. Homes have room for 32,768 tokens a slot; the server shares 34 GB among its sequences.
 pub const MARKET: [HardwareClass; 4] = [
     HardwareClass { price: 60_000, ..home("cpu", 1, 120, 9) },
     HardwareClass { price: 90_000, ..home("laptop", 2, 400, 28) },

@@ -27,7 +27,7 @@ use fedai_router_agent::core::{
 
 use crate::conduct::RouterConduct;
 use crate::faults::Active;
-use crate::scenario::{RouterSpec, START, Terms};
+use crate::scenario::{MarketTerms, RouterSpec, START};
 use crate::turn::{Effect, Fact, Turn};
 use crate::wire::{Content, Identity, Letter, Mint, Payload};
 
@@ -60,7 +60,7 @@ pub struct RouterActor {
 impl RouterActor {
     /// A router that knows nobody.
     #[must_use]
-    pub fn new(now: UnixMicros, spec: &RouterSpec, terms: &Terms, mint: &mut Mint) -> Self {
+    pub fn new(now: UnixMicros, spec: &RouterSpec, terms: &MarketTerms, mint: &mut Mint) -> Self {
         let (identity, session) = (mint.identity(), mint.identity());
         let keys = (identity.public_key(), session.public_key());
         let router_terms = router_terms(keys, mint.chance().bytes32(), spec, terms);
@@ -373,7 +373,7 @@ fn router_terms(
     (identity, session): (PublicKey, PublicKey),
     seed: [u8; 32],
     spec: &RouterSpec,
-    terms: &Terms,
+    terms: &MarketTerms,
 ) -> RouterTerms {
     RouterTerms {
         identity,

@@ -8,7 +8,7 @@ use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
 use crate::chance::{Chance, Stream};
-use crate::faults::{FaultKind, FaultPlan, Fleet, Selection};
+use crate::faults::{Befallen, FaultKind, FaultPlan, Selection};
 use crate::hardware::MARKET;
 use crate::market::budget::Budget;
 use crate::runner::{Emit, FEMTOS_PER_MICRO, RunnerProfile};
@@ -78,7 +78,7 @@ pub struct RouterSpec {
 
 /// How parties deal with each other, and how often they speak: the same for all.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
+pub struct MarketTerms {
     /// How jobs are paid: free, or by account.
     pub payment: PaymentMethod,
     /// Shortest and longest time between two load pings of a node, in milliseconds.
@@ -89,7 +89,8 @@ pub struct Terms {
     pub deadline_seconds: u64,
     /// Longest answer that a client asks for, as a multiple of the one that it gets: nobody knows its length before.
     pub headroom: u64,
-    /// Tokens that clients allow an answer, whatever it will take: nobody knows that before. At least the headroom holds.
+    /// Tokens that clients allow an answer, whatever it will take: nobody knows that before. At least the headroom
+    /// holds.
     pub output_tokens_max: Option<u64>,
     /// Requests a second that a router answers at most.
     pub router_rate: f64,
@@ -99,7 +100,7 @@ pub struct Terms {
     pub keeps_journals: bool,
 }
 
-impl Default for Terms {
+impl Default for MarketTerms {
     fn default() -> Self {
         Self {
             payment: PaymentMethod::Credit,
@@ -115,7 +116,7 @@ impl Default for Terms {
     }
 }
 
-impl Terms {
+impl MarketTerms {
     /// Ways to pay, in the words of quotes.
     #[must_use]
     pub fn methods(&self) -> Vec<PaymentMethod> {
@@ -234,8 +235,8 @@ pub struct Scenario {
     pub workload: &'static str,
     /// How parties speak.
     pub wire: Wire,
-    /// Terms of all.
-    pub terms: Terms,
+    /// MarketTerms of all.
+    pub terms: MarketTerms,
     /// Routers. Every node announces itself to all of them.
     pub routers: Vec<RouterSpec>,
     /// Routers that a client asks at once, drawn for each job.
@@ -254,7 +255,7 @@ pub struct Scenario {
     pub faults: FaultPlan,
     /// The jobs that come; all when none is named.
     pub only_jobs: Option<BTreeSet<usize>>,
-    /// Parties that are killed before an effect of theirs, counted from 1.
+    /// Befallen that are killed before an effect of theirs, counted from 1.
     pub crash_points: BTreeSet<(Party, u64)>,
     /// Relays.
     pub relays: usize,
@@ -272,7 +273,7 @@ impl Scenario {
     /// A market without faults.
     #[must_use]
     pub fn market(kind: WorkloadKind, nodes: usize, requests: usize, rate: f64, seed: u64) -> Self {
-        let mut fleet = Chance::new(seed, Stream::Fleet);
+        let mut fleet = Chance::new(seed, Stream::Befallen);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let (arrivals, blocks) = kind.draw(requests, rate, begin, seed);
         Self {
@@ -314,7 +315,7 @@ impl Scenario {
             seed,
             workload: "none",
             wire: Wire::Sealed,
-            terms: Terms::default(),
+            terms: MarketTerms::default(),
             routers: vec![RouterSpec::default()],
             routers_asked: 1,
             nodes: Vec::new(),
@@ -359,10 +360,10 @@ impl Scenario {
     }
 
     /// Who there is to be befallen by faults.
-    fn fleet(&self) -> Fleet {
+    fn fleet(&self) -> Befallen {
         let clients =
             self.arrivals.iter().filter(|arrival| !arrival.must_succeed).count().min(FAULTY_CLIENTS_MAX);
-        Fleet { relays: self.relays, routers: self.routers.len(), nodes: self.nodes.len(), clients }
+        Befallen { relays: self.relays, routers: self.routers.len(), nodes: self.nodes.len(), clients }
     }
 
     /// True when this job comes.
@@ -407,7 +408,7 @@ impl Scenario {
 
     /// A small world without faults, up to its calm and the job after it.
     fn small_world(seed: u64) -> Self {
-        let mut fleet = Chance::new(seed, Stream::Fleet);
+        let mut fleet = Chance::new(seed, Stream::Befallen);
         let mut workload = Chance::new(seed, Stream::Workload);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let nodes = usize::try_from(fleet.between(1, 3)).unwrap_or(1);
@@ -479,5 +480,6 @@ const FAULTY_CLIENTS_MAX: usize = 50;
 /// Nodes announce themselves before the first job comes.
 pub(crate) const WARM_UP_SECONDS: u64 = 5;
 /// Time to notice that all is well again. Announcements that were lost are renewed after five minutes and a half. A
-/// router believes for up to two minutes in a job of which nobody told it that it ended, and a client has left after one.
+/// router believes for up to two minutes in a job of which nobody told it that it ended, and a client has left after
+/// one.
 const RECOVERY_SECONDS: u64 = 400;

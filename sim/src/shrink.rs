@@ -1,7 +1,8 @@
-//! From a failing world to the smallest part of it that still breaks the same invariant: first whole kinds of faults are
-//! taken away, then single faults, then jobs.
+//! From a failing world to the smallest part of it that still breaks the same invariant: first whole kinds of faults
+//! are taken away, then single faults, then jobs.
 //!
-//! Delta debugging (ddmin): try halves, then quarters, then ever smaller parts, and begin again with whatever still fails.
+//! Delta debugging (ddmin): try halves, then quarters, then ever smaller parts, and begin again with whatever still
+//! fails.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! What travels between parties. On the sealed wire that is what relays really carry: signed events, sealed where they
-//! are not public. On the typed wire nothing is signed, sealed or written as JSON: public messages are events that carry
-//! their message as a value, all else is a letter. Both are delivered by the same rules, to the same actors.
+//! are not public. On the typed wire nothing is signed, sealed or written as JSON: public messages are events that
+//! carry their message as a value, all else is a letter. Both are delivered by the same rules, to the same actors.
 
 use std::sync::Arc;
 

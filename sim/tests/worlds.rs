@@ -169,7 +169,8 @@ fn seed_75_a_clock_that_is_set_right_stops_nobody() {
     assert!(well >= 38, "{well} of 40 worlds serve again");
 }
 
-/// A world that is broken on purpose and has a dozen faults: the smallest part that still breaks is a job, and no fault.
+/// A world that is broken on purpose and has a dozen faults: the smallest part that still breaks is a job, and no
+/// fault.
 #[test]
 fn shrinking_finds_the_part_that_matters() {
     let seed = (0..).find(|seed| Scenario::swarm(*seed).faults.faults.len() > 10).unwrap();

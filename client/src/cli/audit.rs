@@ -1,5 +1,5 @@
-//! `fedai audit`: the same ordinary-looking jobs at every node that offers a model; who counts or answers otherwise than
-//! the others. With `--publish` the findings go out for routers that follow the auditor.
+//! `fedai audit`: the same ordinary-looking jobs at every node that offers a model; who counts or answers otherwise
+//! than the others. With `--publish` the findings go out for routers that follow the auditor.
 
 use fedai_protocol::job_open::JobEndpoint;
 use fedai_protocol::message::Message;

@@ -1,5 +1,6 @@
 //! How many second tries one process may have: a share of its jobs, and a floor in time. When a whole network is
-//! broken, every job fails, and each would try several nodes; without a budget, trouble multiplies the load that caused it.
+//! broken, every job fails, and each would try several nodes; without a budget, trouble multiplies the load that caused
+//! it.
 //!
 //! A bucket of tokens: each job puts in a part of one, time adds the floor, each second try takes one out.
 

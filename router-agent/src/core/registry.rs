@@ -207,8 +207,8 @@ impl Registry {
         }
     }
 
-    /// Forgets what was announced, measured or shut out by a clock that was ahead: of a node that dated its words by it,
-    /// everything, of the others what would only end in the future.
+    /// Forgets what was announced, measured or shut out by a clock that was ahead: of a node that dated its words by
+    /// it, everything, of the others what would only end in the future.
     pub fn clock_went_back(&mut self, now: UnixMicros) {
         let latest = now.seconds().plus(FUTURE_SECONDS_MAX);
         let is_future = |entry: &NodeEntry| {

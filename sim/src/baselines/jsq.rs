@@ -1,6 +1,6 @@
-//! The bound: a scheduler that sees every queue as it is, not as it was announced, and joins the one in which the request
-//! will be done first. All routers share one view, so each knows at once what the others have sent. Nobody can have it; it
-//! says how good a decision could be.
+//! The bound: a scheduler that sees every queue as it is, not as it was announced, and joins the one in which the
+//! request will be done first. All routers share one view, so each knows at once what the others have sent. Nobody can
+//! have it; it says how good a decision could be.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 //! LiteLLM's latency rule, as its `lowest_latency.py` computes it (commit 015b9454), with its two slips: of ten kept
-//! samples only the last one is ever replaced, and the time to the first token is divided by the tokens of the answer. A
-//! deployment that was never seen has latency 0 and is tried first.
+//! samples only the last one is ever replaced, and the time to the first token is divided by the tokens of the answer.
+//! A deployment that was never seen has latency 0 and is tried first.
 //!
 //! Around it, its cooldowns: a deployment that says that it is full rests for five seconds, and so does one of whose
 //! calls in this minute more than half failed (not on the first).

@@ -1,7 +1,8 @@
 //! Where the search for a runner's numbers begins: what single requests say of them, taken by itself.
 //!
-//! While a request is answered, each of its tokens is one step, and who else was in those steps is known from the times of
-//! the others, nearly. So the time of an answer is a sum of known counts by unknown costs, and least squares gives these.
+//! While a request is answered, each of its tokens is one step, and who else was in those steps is known from the times
+//! of the others, nearly. So the time of an answer is a sum of known counts by unknown costs, and least squares gives
+//! these.
 
 use super::least_squares::fit;
 use super::observation::{Observations, ObservedRequest};

@@ -1,6 +1,7 @@
 //! From measurements to a runner's numbers, and how far the runner is then from what was measured.
 //!
-//! The rule: what a number was fitted on never judges it. Errors are of runs, or configurations, that the fit has not seen.
+//! The rule: what a number was fitted on never judges it. Errors are of runs, or configurations, that the fit has not
+//! seen.
 
 pub mod accuracy;
 mod first_guess;

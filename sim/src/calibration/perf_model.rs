@@ -1,8 +1,8 @@
 //! Costs of a step fitted from a table of measurements: one row a run, with the sizes of its prompts, its batch and its
 //! answers, and the times of prompt and token in milliseconds (the form of Splitwise's `perf_model.csv`).
 //!
-//! Every fourth configuration of a machine, in order of size, is held out, and the errors are those of the held-out ones.
-//! Runs that do not fit the memory say nothing about the costs: their batch is not what their row says.
+//! Every fourth configuration of a machine, in order of size, is held out, and the errors are those of the held-out
+//! ones. Runs that do not fit the memory say nothing about the costs: their batch is not what their row says.
 
 use std::collections::BTreeMap;
 

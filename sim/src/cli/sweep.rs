@@ -14,7 +14,8 @@ pub(super) struct SweepArgs {
     #[command(flatten)]
     common: Common,
     /// Numbers of nodes.
-    #[arg(long, value_delimiter = ',', default_values_t = [40], value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, value_delimiter = ',', default_values_t = [40])]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     nodes: Vec<u16>,
     /// Loads: offered work over the capacity of the fleet.
     #[arg(long, value_delimiter = ',', default_values_t = [0.75], value_parser = load)]

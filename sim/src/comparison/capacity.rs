@@ -1,8 +1,8 @@
 //! What a fleet can do of a workload. The load of a comparison is offered work over this.
 //!
 //! The definition: a node's capacity is the rate at which it ends requests of this mix when all its slots are always
-//! busy, computed from its runner's profile; a fleet's is the sum. Nothing can do more; a scheduler that leaves slots idle
-//! while requests wait elsewhere does less.
+//! busy, computed from its runner's profile; a fleet's is the sum. Nothing can do more; a scheduler that leaves slots
+//! idle while requests wait elsewhere does less.
 
 use crate::runner::{KvCapacity, RunnerProfile};
 use crate::workload::trace::Recorded;

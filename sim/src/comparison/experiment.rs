@@ -10,7 +10,7 @@ use super::liar::{Liar, SPEED_FACTOR};
 use crate::baselines::Claims;
 use crate::chance::{Chance, Stream};
 use crate::conduct::NodeConduct;
-use crate::scenario::{RouterSpec, START, Scenario, Terms, draw_node};
+use crate::scenario::{MarketTerms, RouterSpec, START, Scenario, draw_node};
 use crate::statistics::warm_up;
 use crate::workload::replay::Replay;
 use crate::workload::trace::Trace;
@@ -87,11 +87,11 @@ impl Experiment {
             arrivals: replay.arrivals(begin, rate, self.mode),
             blocks: replay.blocks().clone(),
             info_age_ms: info_age_ms.saturating_sub(PING_MS.1 / 2),
-            terms: Terms {
+            terms: MarketTerms {
                 ping_ms: PING_MS,
                 deadline_seconds: self.deadline_seconds,
                 output_tokens_max: replay.requests().iter().map(|r| u64::from(r.output_tokens)).max(),
-                ..Terms::default()
+                ..MarketTerms::default()
             },
             nodes,
             ..Scenario::empty(seed)
@@ -142,8 +142,8 @@ impl Draw {
     }
 }
 
-/// Nodes say how they are about every second, whatever else they have to say: so the age of what routers know is the one
-/// that the experiment sets.
+/// Nodes say how they are about every second, whatever else they have to say: so the age of what routers know is the
+/// one that the experiment sets.
 const PING_MS: (u64, u64) = (500, 1_000);
 /// Announcements are through before the first request.
 const SETTLE_MS: u64 = 6_000;

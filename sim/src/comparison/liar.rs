@@ -1,5 +1,5 @@
-//! Nodes that claim more than they have: three times the slots, twice the speed, no load. They serve with what they have,
-//! so whoever believes them waits.
+//! Nodes that claim more than they have: three times the slots, twice the speed, no load. They serve with what they
+//! have, so whoever believes them waits.
 
 use fedai_node_agent::core::offers::LocalModel;
 use fedai_protocol::LoadPing;

@@ -2,7 +2,7 @@
 
 use crate::run_log::{JobLog, RunLog};
 use crate::scenario::START;
-use crate::statistics::log_histogram::LogHistogram;
+use crate::statistics::fine_histogram::FineHistogram;
 use crate::statistics::{fairness, quantile};
 
 /// Latency quantiles of one run, in milliseconds.
@@ -34,9 +34,9 @@ pub struct Measures {
     /// Jobs opened at nodes for each request.
     pub attempts: f64,
     /// All times to the first output.
-    pub ttft: LogHistogram,
+    pub ttft: FineHistogram,
     /// All times to the end.
-    pub total: LogHistogram,
+    pub total: FineHistogram,
     /// Utilisation of every node, in the order of the scenario.
     pub by_node: Vec<f64>,
     /// Requests under way at even distances of time from the first arrival on, and that distance in seconds.
@@ -50,7 +50,7 @@ impl Measures {
         let counted = || log.jobs.iter().skip(warm_up);
         let done: Vec<&JobLog> = counted().filter(|job| job.is_done()).collect();
         let (came, good) = (counted().count().max(1) as f64, done.len() as f64);
-        let (mut ttft, mut total) = (LogHistogram::default(), LogHistogram::default());
+        let (mut ttft, mut total) = (FineHistogram::default(), FineHistogram::default());
         for job in &done {
             ttft.add(f64::from(job.ttft_ms));
             total.add(f64::from(job.total_ms));

@@ -1,8 +1,8 @@
 //! A comparison as a documented structure, `docs/schema/sim-compare.json`. `schema_version` changes whenever a field
 //! changes its meaning or goes away; new fields may come at any time.
 //!
-//! Numbers have at most six significant digits. Everything that the page and the plots show is in here, so that both can
-//! be made again from the file.
+//! Numbers have at most six significant digits. Everything that the page and the plots show is in here, so that both
+//! can be made again from the file.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,8 @@ pub struct SeedReport {
 /// Points of plots.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlotData {
-    /// Time to the first token of all seeds together: thousandths of requests, and the milliseconds that they stay below.
+    /// Time to the first token of all seeds together: thousandths of requests, and the milliseconds that they stay
+    /// below.
     pub ttft_ms: Vec<(u32, f64)>,
     /// The same of the time to the end.
     pub total_ms: Vec<(u32, f64)>,

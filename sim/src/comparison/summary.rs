@@ -10,7 +10,7 @@ use super::report::{
     SCHEMA_VERSION, SeedReport, Setting,
 };
 use super::run::Results;
-use crate::statistics::log_histogram::LogHistogram;
+use crate::statistics::fine_histogram::FineHistogram;
 use crate::statistics::{Interval, significant};
 
 /// Sums an experiment up.
@@ -133,8 +133,8 @@ fn over(ours: &[Measures], theirs: &[Measures]) -> Ratios {
 }
 
 fn plot_data(draws: &[Draw], measures: &[Measures]) -> PlotData {
-    let merged = |histogram: fn(&Measures) -> &LogHistogram| {
-        let mut all = LogHistogram::default();
+    let merged = |histogram: fn(&Measures) -> &FineHistogram| {
+        let mut all = FineHistogram::default();
         measures.iter().for_each(|measured| all.merge(histogram(measured)));
         let steps = (0..=98_u32).map(|percent| percent * 10).chain(981..=1_000);
         steps

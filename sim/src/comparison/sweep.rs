@@ -105,8 +105,8 @@ impl Sweep {
             );
         }
         text.push_str(
-            "| nodes | load, % | age, s | liars, % | policy | first token p95, s | total p50, s | total p95, s | drops, \
-             % | msat | Jain |\n|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|\n",
+            "| nodes | load, % | age, s | liars, % | policy | first token p95, s | total p50, s | total p95, s \
+             | drops, % | msat | Jain |\n|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|\n",
         );
         for point in &self.points {
             let Setting { nodes, load, info_age_seconds, liars, .. } = &point.setting;

@@ -11,5 +11,5 @@ pub mod table;
 
 pub use active::{Active, Fired};
 pub use kind::FaultKind;
-pub use plan::{Fault, FaultPlan, Fleet, Whom};
+pub use plan::{Befallen, Fault, FaultPlan, Whom};
 pub use selection::Selection;

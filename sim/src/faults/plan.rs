@@ -52,7 +52,7 @@ pub struct FaultPlan {
 
 /// Who there is to be befallen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fleet {
+pub struct Befallen {
     /// Relays.
     pub relays: usize,
     /// Routers.
@@ -72,7 +72,7 @@ impl FaultPlan {
 
     /// Draws a part of all kinds, each several times.
     #[must_use]
-    pub fn draw(fleet: Fleet, begin: UnixMicros, calm_at: UnixMicros, chance: &mut Chance) -> Self {
+    pub fn draw(fleet: Befallen, begin: UnixMicros, calm_at: UnixMicros, chance: &mut Chance) -> Self {
         let breadth = chance.between(50, 400);
         let kinds: Vec<FaultKind> =
             FAULTS.iter().filter(|_| chance.happens(breadth)).map(|row| row.kind).collect();
@@ -83,7 +83,7 @@ impl FaultPlan {
     #[must_use]
     pub fn of_kinds(
         kinds: &[FaultKind],
-        fleet: Fleet,
+        fleet: Befallen,
         begin: UnixMicros,
         calm_at: UnixMicros,
         chance: &mut Chance,
@@ -121,7 +121,7 @@ impl FaultPlan {
 fn draw_one(
     id: u32,
     row: &FaultRow,
-    fleet: Fleet,
+    fleet: Befallen,
     begin: UnixMicros,
     calm_at: UnixMicros,
     chance: &mut Chance,
@@ -133,8 +133,8 @@ fn draw_one(
     (at < until).then_some(Fault { id, kind: row.kind, whom, at, until, size })
 }
 
-fn draw_whom(befalls: Befalls, fleet: Fleet, chance: &mut Chance) -> Option<Whom> {
-    let Fleet { relays, routers, nodes, clients } = fleet;
+fn draw_whom(befalls: Befalls, fleet: Befallen, chance: &mut Chance) -> Option<Whom> {
+    let Befallen { relays, routers, nodes, clients } = fleet;
     let mut any = |from: usize, below: usize| {
         let number = chance.between(from as u64, (below as u64).saturating_sub(1).max(from as u64));
         usize::try_from(number).unwrap_or(0)
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_over_by_the_calm_and_one_of_each_role_stays_honest() {
-        let fleet = Fleet { relays: 3, routers: 1, nodes: 3, clients: 4 };
+        let fleet = Befallen { relays: 3, routers: 1, nodes: 3, clients: 4 };
         let mut kinds = BTreeSet::new();
         for seed in 0..300 {
             let (begin, calm) = (UnixMicros(1_000), UnixMicros(20_000_000));
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn alone_a_node_may_lie_and_a_relay_may_not() {
-        let fleet = Fleet { relays: 1, routers: 1, nodes: 1, clients: 1 };
+        let fleet = Befallen { relays: 1, routers: 1, nodes: 1, clients: 1 };
         let chance = &mut Chance::new(1, Stream::Faults);
         assert_eq!(draw_whom(Befalls::LyingNode, fleet, chance), Some(Whom::Party(Party::Node(0))));
         assert_eq!(draw_whom(Befalls::LyingRelay, fleet, chance), None);

@@ -1,7 +1,7 @@
 //! What must hold in every world, after every event, whatever goes wrong. It is promised to honest parties only.
 //!
-//! The watcher sees facts, never the insides of a core beyond its public state, and keeps its own plain books: a map and
-//! a sum where a core has a clever structure. The first fact that does not fit ends the run.
+//! The watcher sees facts, never the insides of a core beyond its public state, and keeps its own plain books: a map
+//! and a sum where a core has a clever structure. The first fact that does not fit ends the run.
 
 mod rules;
 mod sums;

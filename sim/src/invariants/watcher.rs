@@ -90,7 +90,8 @@ impl Watcher {
         let forgets = [FaultKind::RelayLyingOk, FaultKind::RelayHides].into_iter().any(|kind| plan.has(kind));
         let leaves_alone =
             plan.faults.iter().any(|one| one.kind == FaultKind::RelayDrop || one.kind.row().row == 6);
-        // A clock that is set right leaves leases and jobs of the wrong time behind: mostly, not always, all is well in time.
+        // A clock that is set right leaves leases and jobs of the wrong time behind: mostly, not always, all is well in
+        // time.
         let is_strange = plan.has(FaultKind::ClockSkew);
         let hides = plan.has(FaultKind::RouterHidesNode) && plan.has(FaultKind::RouterCrash);
         let honesty = Honesty {

@@ -1,7 +1,7 @@
 //! What a client will pay: each job has a worth, and a job that costs more than its worth is not bought.
 //!
-//! Worth is drawn per token around the fleet's list price, so a node that asks too much loses the jobs below it first and
-//! demand falls with price, as it does where there is another way to get an answer.
+//! Worth is drawn per token around the fleet's list price, so a node that asks too much loses the jobs below it first
+//! and demand falls with price, as it does where there is another way to get an answer.
 
 use fedai_protocol::{Msat, MsatPerMtok, Tokens};
 

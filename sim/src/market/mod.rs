@@ -1,9 +1,9 @@
 //! The market: how nodes set prices, what clients will pay, what a router takes.
 //!
-//! A price strategy is a pure rule. Once in every [`REPRICE_SECONDS`] the world shows each node an [`Outlook`] - its own
-//! price, cost, load and income of the period, and the public prices of the others - and gets a new price back; where it
-//! differs, the node publishes an offer. The rule never sees a private number of anybody else. Prices are one number,
-//! the price of output; the other parts of the node's list price keep their proportion to it ([`price_at`]).
+//! A price strategy is a pure rule. Once in every [`REPRICE_SECONDS`] the world shows each node an [`Outlook`] - its
+//! own price, cost, load and income of the period, and the public prices of the others - and gets a new price back;
+//! where it differs, the node publishes an offer. The rule never sees a private number of anybody else. Prices are one
+//! number, the price of output; the other parts of the node's list price keep their proportion to it ([`price_at`]).
 
 pub mod budget;
 pub mod cost_plus;

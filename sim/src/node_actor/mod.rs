@@ -27,7 +27,7 @@ use crate::faults::Active;
 use crate::money::{AccountedPayment, payment_terms};
 use crate::router_actor::RELAY;
 use crate::runner::RunnerModel;
-use crate::scenario::{MODEL, NodeSpec, Tamper, Terms};
+use crate::scenario::{MODEL, MarketTerms, NodeSpec, Tamper};
 use crate::turn::{Effect, Turn};
 use crate::wire::{Identity, Mint};
 use crate::workload::JobBlocks;
@@ -73,7 +73,7 @@ struct Life {
 impl NodeActor {
     /// A node that was never started.
     #[must_use]
-    pub fn new(index: usize, spec: &NodeSpec, terms: &Terms, now: UnixMicros, mint: &mut Mint) -> Self {
+    pub fn new(index: usize, spec: &NodeSpec, terms: &MarketTerms, now: UnixMicros, mint: &mut Mint) -> Self {
         let identity = mint.identity();
         let mut policy = NodePolicy::new(identity.public_key(), format!("node-{index}"));
         policy.relays = vec![RELAY.to_owned()];

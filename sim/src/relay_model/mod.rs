@@ -1,9 +1,10 @@
 //! The relays between all parties: who hears what, how late, how often, or not at all.
 //!
-//! The rule: a relay carries events and understands none. What it carries is public by its kind or sealed, and no mark of
-//! a prompt or an output is ever in it; the first event that breaks this ends the run. Everybody writes to every relay
-//! and reads from every relay, and a reader's pool hands on the copy that comes first. Stored kinds that no relay took
-//! are published again by their sender's outbox, and read later by who was cut off; ephemeral ones are lost for good.
+//! The rule: a relay carries events and understands none. What it carries is public by its kind or sealed, and no mark
+//! of a prompt or an output is ever in it; the first event that breaks this ends the run. Everybody writes to every
+//! relay and reads from every relay, and a reader's pool hands on the copy that comes first. Stored kinds that no relay
+//! took are published again by their sender's outbox, and read later by who was cut off; ephemeral ones are lost for
+//! good.
 
 mod cuts;
 mod inspection;

@@ -1,5 +1,5 @@
-//! The sequences that decode, as far as a stretch of steps is concerned: they all move by one token a step, so one counter
-//! moves them all, and only who joins or leaves is touched.
+//! The sequences that decode, as far as a stretch of steps is concerned: they all move by one token a step, so one
+//! counter moves them all, and only who joins or leaves is touched.
 
 use std::collections::BTreeSet;
 

@@ -2,7 +2,8 @@
 //! prefix cache, or slots as llama.cpp has them.
 //!
 //! It is pure: it has no clock and is told the time. It says when it next wants to be asked, and between two changes of
-//! its batch the time of any number of steps is a closed form, so that a token costs nothing unless somebody hears of it.
+//! its batch the time of any number of steps is a closed form, so that a token costs nothing unless somebody hears of
+//! it.
 
 mod block_pool;
 mod decode_set;

@@ -198,8 +198,8 @@ impl<K: Copy + Ord> RunnerModel<K> {
         self.busy_micros
     }
 
-    /// How long what it has would take it, in microseconds, were nothing to come: exact as to tokens, and with the batch
-    /// and the contexts of now.
+    /// How long what it has would take it, in microseconds, were nothing to come: exact as to tokens, and with the
+    /// batch and the contexts of now.
     #[must_use]
     pub fn remaining_micros(&self, now: UnixMicros) -> u64 {
         let steps = self.plan.as_ref().map_or(0, |plan| {

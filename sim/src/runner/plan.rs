@@ -1,8 +1,8 @@
-//! The scheduler of a batch: who runs, who is put back, which prompts are taken in, and for how many steps nothing of that
-//! changes.
+//! The scheduler of a batch: who runs, who is put back, which prompts are taken in, and for how many steps nothing of
+//! that changes.
 //!
-//! Its rules are those of vLLM's first-come scheduler: running sequences before new ones, the last admitted is preempted
-//! and computed again later, nobody overtakes.
+//! Its rules are those of vLLM's first-come scheduler: running sequences before new ones, the last admitted is
+//! preempted and computed again later, nobody overtakes.
 
 use fedai_protocol::UnixMicros;
 

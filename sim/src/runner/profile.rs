@@ -9,10 +9,11 @@ pub const FEMTOS_PER_MICRO: u128 = 1_000_000_000;
 
 /// What one step costs, in femtoseconds.
 ///
-/// A step decodes one token of every sequence that is past its prompt, and takes in some prompt tokens of others. It costs
-/// `base + sequence * batch + context_token * contexts + prefill_token * tokens + prefill_pair * pairs`, where a pair is a
-/// prompt token and a token before it, and the base is `step` when something decodes, `prefill_step` when prompt tokens
-/// are taken in, and the larger of the two when both happen: weights are read once.
+/// A step decodes one token of every sequence that is past its prompt, and takes in some prompt tokens of others. It
+/// costs
+/// `base + sequence * batch + context_token * contexts + prefill_token * tokens + prefill_pair * pairs`, where a pair
+/// is a prompt token and a token before it, and the base is `step` when something decodes, `prefill_step` when prompt
+/// tokens are taken in, and the larger of the two when both happen: weights are read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepCost {
     /// For a step that decodes.

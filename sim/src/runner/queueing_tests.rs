@@ -1,5 +1,5 @@
-//! The runner against closed forms of queueing theory. Its costs are set so that it is such a queue, up to the length of
-//! a step.
+//! The runner against closed forms of queueing theory. Its costs are set so that it is such a queue, up to the length
+//! of a step.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Memory of a server with fixed slots: each keeps what it last said, and a prompt that goes on from there computes only
-//! what is new. Nothing is shared between slots.
+//! Memory of a server with fixed slots: each keeps what it last said, and a prompt that goes on from there computes
+//! only what is new. Nothing is shared between slots.
 
 use super::prefix::Prefix;
 
@@ -23,8 +23,8 @@ impl SlotMemory {
         Self { slots: (0..slots).map(|_| Slot::default()).collect(), turns: 0 }
     }
 
-    /// The free slot that remembers most of this text, or else the one longest not used: its number, and how many tokens
-    /// need not be computed.
+    /// The free slot that remembers most of this text, or else the one longest not used: its number, and how many
+    /// tokens need not be computed.
     pub(super) fn admit(&mut self, prefix: &Prefix, tokens: u64) -> Option<(usize, u64)> {
         let known = |slot: &Slot| slot.said.common_tokens(slot.tokens, prefix, tokens.saturating_sub(1));
         let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_taken);

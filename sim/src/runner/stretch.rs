@@ -1,5 +1,5 @@
-//! Steps of a batch that does not change: each takes a little longer than the one before, by the same amount, so the time
-//! of any number of them has a closed form.
+//! Steps of a batch that does not change: each takes a little longer than the one before, by the same amount, so the
+//! time of any number of them has a closed form.
 
 /// Equal steps in a row. Times in femtoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

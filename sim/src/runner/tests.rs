@@ -244,7 +244,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_closed_form_is_what_single_steps_come_to(profile in any_profile(), load in any_load(), max_ms in 1_u64..3_000) {
+    fn the_closed_form_is_what_single_steps_come_to(
+        profile in any_profile(), load in any_load(), max_ms in 1_u64..3_000
+    ) {
         let (expected, preemptions) = Reference::run(profile, &load);
         let (each, counts) = drive(profile, &load);
         let (few, few_counts) = drive(profile.emitting(Emit::Coalesced { max_ms }), &load);

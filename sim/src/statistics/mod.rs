@@ -1,11 +1,11 @@
 //! What a sample says, and how sure it is: quantiles, means with intervals over seeds, paired differences, fairness.
 //!
-//! The rule: a number over several seeds is never given without its interval, and sums run in one fixed order, so that the
-//! same samples give the same bytes.
+//! The rule: a number over several seeds is never given without its interval, and sums run in one fixed order, so that
+//! the same samples give the same bytes.
 
 pub mod fairness;
+pub mod fine_histogram;
 pub mod interval;
-pub mod log_histogram;
 pub mod quantile;
 pub mod student_t;
 pub mod warm_up;

@@ -1,5 +1,5 @@
-//! Quantiles by nearest rank: of n sorted values, the q-quantile is number ceil(q·n), counted from 1. It is always a value
-//! that was seen, it needs no interpolation, and it is what reports of this program mean by p50, p95 and p99.
+//! Quantiles by nearest rank: of n sorted values, the q-quantile is number ceil(q·n), counted from 1. It is always a
+//! value that was seen, it needs no interpolation, and it is what reports of this program mean by p50, p95 and p99.
 
 /// Sorts values for [`nearest_rank`].
 #[must_use]

@@ -1,7 +1,7 @@
 //! What a run says before it is steady is not counted: routers know nobody, and nodes are empty.
 //!
-//! The rule: the first part of the *requests* is cut, by order of arrival and the same for every policy, so that all are
-//! judged on the same requests. Time would not do: a slow policy would be judged on fewer of them.
+//! The rule: the first part of the *requests* is cut, by order of arrival and the same for every policy, so that all
+//! are judged on the same requests. Time would not do: a slow policy would be judged on fewer of them.
 
 /// Requests to leave out of so many: a share in thousandths, and never all.
 #[must_use]

@@ -1,5 +1,5 @@
-//! The jobs of a scenario in the order in which they come. The world asks for the next one, and tells which ended: a turn
-//! of a closed loop comes a think time after the end of the one before it.
+//! The jobs of a scenario in the order in which they come. The world asks for the next one, and tells which ended: a
+//! turn of a closed loop comes a think time after the end of the one before it.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,8 +1,8 @@
 //! Who asks for what, and when: arrivals as plain values, drawn before the world begins.
 //!
 //! The rule: what people do depends on a seed and parameters only, never on how the network does, so that two networks
-//! can be compared on the same work. One thing may depend on it: in a closed loop the *time* of a turn follows the end of
-//! the turn before it. [`ArrivalQueue`] is the door: it is asked for the next arrival and told of endings.
+//! can be compared on the same work. One thing may depend on it: in a closed loop the *time* of a turn follows the end
+//! of the turn before it. [`ArrivalQueue`] is the door: it is asked for the next arrival and told of endings.
 
 pub mod arrival_queue;
 pub mod block_table;
@@ -56,7 +56,8 @@ impl Arrival {
 pub struct PreviousTurn {
     /// Its job.
     pub job: usize,
-    /// In a closed loop: this turn comes so many microseconds after that job ended. In an open one it comes at its time.
+    /// In a closed loop: this turn comes so many microseconds after that job ended. In an open one it comes at its
+    /// time.
     pub think_micros: Option<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! Independent people: any arrival process, and sizes with a long tail from a stream of their own, so that the same seed
-//! asks for the same things whenever they are asked for.
+//! Independent people: any arrival process, and sizes with a long tail from a stream of their own, so that the same
+//! seed asks for the same things whenever they are asked for.
 
 use fedai_protocol::UnixMicros;
 use fedai_protocol::quote_request::Mode;

@@ -1,7 +1,7 @@
 //! A recorded trace as a workload: a stretch of it, faster or slower than it was recorded.
 //!
-//! Gaps keep their proportions, so bursts stay bursts; sizes stay as they are. A seed draws where the stretch begins, and
-//! the trace begins again at its end, so that every seed is another stretch of the same people.
+//! Gaps keep their proportions, so bursts stay bursts; sizes stay as they are. A seed draws where the stretch begins,
+//! and the trace begins again at its end, so that every seed is another stretch of the same people.
 
 use fedai_protocol::UnixMicros;
 use fedai_protocol::quote_request::Mode;

@@ -85,8 +85,8 @@ impl Pairs {
     }
 }
 
-/// How fast the claimed count grows with the expected one: the median over all pairs of prompts, so that a template that
-/// adds the same to each does not count, and one odd prompt neither.
+/// How fast the claimed count grows with the expected one: the median over all pairs of prompts, so that a template
+/// that adds the same to each does not count, and one odd prompt neither.
 fn slope(pairs: &[(f64, f64)]) -> Option<f64> {
     let mut slopes = Vec::new();
     for (at, (x, y)) in pairs.iter().enumerate() {

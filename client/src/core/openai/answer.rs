@@ -50,7 +50,7 @@ impl AnswerHead {
 
     /// The whole answer.
     #[must_use]
-    pub fn whole(&self, choices: &Assembly, usage: Value) -> Value {
+    pub fn whole(&self, choices: &ChoiceAssembly, usage: Value) -> Value {
         let choices = choices.choices(self.endpoint);
         let mut object = if self.endpoint == JobEndpoint::Embedding {
             json!({"object": "list", "model": self.model, "data": choices})
@@ -78,11 +78,11 @@ pub fn usage_object(usage: &Usage, cost: Msat) -> Value {
 
 /// Choices that are put together out of their pieces, by index.
 #[derive(Clone, Debug, Default)]
-pub struct Assembly {
+pub struct ChoiceAssembly {
     choices: std::collections::BTreeMap<u64, Map<String, Value>>,
 }
 
-impl Assembly {
+impl ChoiceAssembly {
     /// Takes a piece.
     pub fn push(&mut self, index: u64, piece: Value) {
         let Value::Object(mut piece) = piece else { return };
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn assembled(endpoint: JobEndpoint, pieces: &[Value]) -> Value {
-        let mut assembly = Assembly::default();
+        let mut assembly = ChoiceAssembly::default();
         for piece in pieces {
             assembly.push(piece.get("index").and_then(Value::as_u64).unwrap_or(0), piece.clone());
         }
@@ -210,9 +210,9 @@ mod tests {
         let answer = assembled(
             JobEndpoint::Chat,
             &[
-                call(
-                    json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\""}}),
-                ),
+                call(json!({
+                    "index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\""}
+                })),
                 call(json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}})),
                 call(json!({"index": 0, "function": {"arguments": ":1}"}})),
             ],

@@ -1,4 +1,5 @@
-//! One request of an OpenAI client, read: what the runner will get, byte for byte, and what the network must know of it.
+//! One request of an OpenAI client, read: what the runner will get, byte for byte, and what the network must know of
+//! it.
 
 use fedai_protocol::Tokens;
 use fedai_protocol::job_open::JobEndpoint;

@@ -1,5 +1,5 @@
-//! Keys of the endpoint's own users, each with what it may spend in a period. Kept in a file of the user's; only hashes of
-//! keys are compared.
+//! Keys of the endpoint's own users, each with what it may spend in a period. Kept in a file of the user's; only hashes
+//! of keys are compared.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::gatekeeper::{Caller, refuse};
 use super::purchase::{self, Delivered, Place, Progress, Purchase};
 use super::streaming;
-use crate::core::openai::answer::{AnswerHead, Assembly, usage_object};
+use crate::core::openai::answer::{AnswerHead, ChoiceAssembly, usage_object};
 use crate::core::openai::api_error::ApiError;
 use crate::core::openai::api_request::{ApiRequest, too_large};
 
@@ -85,7 +85,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 async fn whole(kind: JobEndpoint, mut purchase: Purchase) -> Result<Response, ApiError> {
-    let (mut place, mut assembly) = (Place::default(), Assembly::default());
+    let (mut place, mut assembly) = (Place::default(), ChoiceAssembly::default());
     while let Some(progress) = purchase.progress.recv().await {
         match progress {
             Progress::Opening(at) => place = at,

@@ -1,5 +1,5 @@
-//! One job of the endpoint: bought in a task of its own, so that a receipt is judged and kept also when the program that
-//! asked has gone.
+//! One job of the endpoint: bought in a task of its own, so that a receipt is judged and kept also when the program
+//! that asked has gone.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Tickets with jobs left, by what they may be used for: the next job of that kind asks no router. A ticket is out of the
-//! shelf while a job uses it, so two jobs never share one.
+//! Tickets with jobs left, by what they may be used for: the next job of that kind asks no router. A ticket is out of
+//! the shelf while a job uses it, so two jobs never share one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

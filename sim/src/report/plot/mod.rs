@@ -1,8 +1,8 @@
 //! Plots as SVG, without any program or library to draw them: lines over linear or logarithmic axes, and bars with
 //! intervals.
 //!
-//! The rule: the same numbers give the same bytes (coordinates have one decimal), colours differ for those who do not see
-//! all of them, lines differ by their dashes too, and every axis says what it is and in which unit.
+//! The rule: the same numbers give the same bytes (coordinates have one decimal), colours differ for those who do not
+//! see all of them, lines differ by their dashes too, and every axis says what it is and in which unit.
 
 mod axis;
 mod bars;

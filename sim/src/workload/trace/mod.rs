@@ -1,5 +1,6 @@
 //! Recorded traces: who asked for how much, and when. Two forms are read, each told by its first line:
-//! `TIMESTAMP,ContextTokens,GeneratedTokens` (a table), and objects with `timestamp`, `input_length`, `output_length` and
+//! `TIMESTAMP,ContextTokens,GeneratedTokens` (a table), and objects with `timestamp`, `input_length`, `output_length`
+//! and
 //! `hash_ids` (one a line).
 //!
 //! A line that cannot be read stops the reading and is named: a trace with holes is another trace.

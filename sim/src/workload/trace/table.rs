@@ -1,4 +1,5 @@
-//! The form with a head line: `TIMESTAMP,ContextTokens,GeneratedTokens`, in whatever order, with further columns or without.
+//! The form with a head line: `TIMESTAMP,ContextTokens,GeneratedTokens`, in whatever order, with further columns or
+//! without.
 
 use super::{BadLine, BlockSpan, Lines, Recorded, tokens};
 

@@ -1,5 +1,5 @@
-//! A histogram in buckets that grow with their values: a million latencies in a few kilobytes, every quantile within 1 %
-//! of the exact one, and sums of histograms that lose nothing more.
+//! A histogram in buckets that grow with their values: a million latencies in a few kilobytes, every quantile within 1
+//! % of the exact one, and sums of histograms that lose nothing more.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ const BUCKETS_PER_DOUBLING: f64 = 128.0;
 
 /// Counts of positive values. What is 0 or less is counted as 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogHistogram {
+pub struct FineHistogram {
     buckets: BTreeMap<i32, u64>,
     zeros: u64,
     count: u64,
 }
 
-impl LogHistogram {
+impl FineHistogram {
     /// Counts a value.
     pub fn add(&mut self, value: f64) {
         self.count = self.count.saturating_add(1);
@@ -84,7 +84,7 @@ mod tests {
         let mut chance = Chance::new(3, Stream::Workload);
         let values: Vec<f64> =
             (0..1_000_000).map(|_| sampling::log_normal(&mut chance, 900.0, 2.0)).collect();
-        let (mut even, mut odd) = (LogHistogram::default(), LogHistogram::default());
+        let (mut even, mut odd) = (FineHistogram::default(), FineHistogram::default());
         for (index, value) in values.iter().enumerate() {
             if index % 2 == 0 { even.add(*value) } else { odd.add(*value) }
         }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_and_zeros_are_counted_too() {
-        let mut histogram = LogHistogram::default();
+        let mut histogram = FineHistogram::default();
         assert_eq!((histogram.quantile(500), histogram.shares().len()), (None, 0));
         for value in [0.0, -1.0, 8.0] {
             histogram.add(value);
