@@ -54,8 +54,9 @@ impl Busy {
         let mut wanted = request(modes[(n % 4) as usize]);
         wanted.prompt_tokens = Tokens::saturating(16 + n * 37 % 1_500);
         wanted.max_output_tokens = Tokens::saturating(8 + n * 13 % 700);
-        wanted.max_cost = (n % 5 == 0).then_some(Msat::saturating(1_500));
-        wanted.previous_node = (n % 3 == 0).then(|| self.world.nodes[n as usize % self.tails.len()].id());
+        wanted.max_cost = n.is_multiple_of(5).then_some(Msat::saturating(1_500));
+        wanted.previous_node =
+            n.is_multiple_of(3).then(|| self.world.nodes[n as usize % self.tails.len()].id());
         wanted.expires_at = self.world.now.seconds().plus(30);
         if n.is_multiple_of(50) {
             wanted.constraints.not_nodes = vec![self.world.nodes[n as usize % self.tails.len()].id()];

@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p fedai-sim --bench world_speed -- [NODES:REQUESTS]…` prints a line for each world.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::time::Instant;

@@ -105,7 +105,7 @@ impl PartyBook {
     }
 
     fn spoken_against(&mut self, now: UnixMicros) {
-        self.first_word_seconds.get_or_insert(now.since(START) / 1_000_000);
+        self.first_word_seconds.get_or_insert_with(|| now.since(START) / 1_000_000);
     }
 }
 

@@ -273,7 +273,7 @@ impl Scenario {
     /// A market without faults.
     #[must_use]
     pub fn market(kind: WorkloadKind, nodes: usize, requests: usize, rate: f64, seed: u64) -> Self {
-        let mut fleet = Chance::new(seed, Stream::Befallen);
+        let mut fleet = Chance::new(seed, Stream::Fleet);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let (arrivals, blocks) = kind.draw(requests, rate, begin, seed);
         Self {
@@ -408,7 +408,7 @@ impl Scenario {
 
     /// A small world without faults, up to its calm and the job after it.
     fn small_world(seed: u64) -> Self {
-        let mut fleet = Chance::new(seed, Stream::Befallen);
+        let mut fleet = Chance::new(seed, Stream::Fleet);
         let mut workload = Chance::new(seed, Stream::Workload);
         let begin = START.plus_seconds(WARM_UP_SECONDS);
         let nodes = usize::try_from(fleet.between(1, 3)).unwrap_or(1);

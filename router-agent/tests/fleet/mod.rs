@@ -351,7 +351,7 @@ impl Run<'_> {
         }
         for Router { registry, trust, .. } in &mut self.routers {
             let of = |key: &PublicKey| {
-                (0..trust.len()).find(|n| node_key(*n) == *key).map_or(Trust::default(), |n| trust[n])
+                (0..trust.len()).find(|n| node_key(*n) == *key).map(|n| trust[n]).unwrap_or_default()
             };
             registry.refresh(now(self.next_refresh), of);
         }

@@ -116,7 +116,8 @@ pub fn machines_page(fits: &[MachineFit]) -> String {
     let mut page = String::from(
         "# Costs of a step\n\nIn microseconds; errors are of configurations that were not fitted: median (nine of ten \
          below), in percent.\n\n| model | hardware | step | sequence | 1000 tokens of context \
-         | step with prompt tokens | 1000 prompt tokens | a million pairs | tokens in memory | token time error | prompt time error \
+         | step with prompt tokens | 1000 prompt tokens | a million pairs | tokens in memory | token time error \
+         | prompt time error \
          | token time error, memory full |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for fit in fits {

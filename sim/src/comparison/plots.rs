@@ -7,10 +7,24 @@ use crate::statistics::Interval;
 /// Draws all of them.
 #[must_use]
 pub fn all(comparison: &Comparison) -> Vec<(&'static str, String)> {
-    let bars =
-        |title: &str, axis: Axis, value: fn(&PolicyReport) -> Interval| bars(comparison, title, axis, value);
+    let setting = &comparison.setting;
+    let (load, liars) = (setting.load * 100.0, setting.liars * 100.0);
+    let place = format!("{load:.0} % load, load {:.0} s old, {liars:.0} % liars", setting.info_age_seconds);
+    let bars = |title: &str, axis: Axis, value: fn(&PolicyReport) -> Interval| {
+        let bars = policies(comparison).map(|(style, name, report)| Bar {
+            name: name.to_owned(),
+            style,
+            value: value(report),
+        });
+        BarChart { title: format!("{title} ({place})"), axis, bars: bars.collect() }.to_svg()
+    };
     let lines = |title: &str, x: Axis, y: Axis, mark: Mark, points: fn(&PolicyReport) -> Vec<(f64, f64)>| {
-        lines(comparison, title, [x, y], mark, points)
+        let series = policies(comparison).map(|(style, name, report)| Series {
+            name: name.to_owned(),
+            style,
+            points: points(report),
+        });
+        LineChart { title: format!("{title} ({place})"), x, y, mark, series: series.collect() }.to_svg()
     };
     let seconds = |label: &str| Axis::new(format!("{label}, s"), Scale::Log);
     let part = || Axis::share("share of requests that end sooner");
@@ -83,37 +97,6 @@ fn of_first_seed(comparison: &Comparison, place: &str) -> [(&'static str, String
             ),
         ),
     ]
-}
-
-fn bars(comparison: &Comparison, title: &str, axis: Axis, value: fn(&PolicyReport) -> Interval) -> String {
-    let bars = policies(comparison).map(|(style, name, report)| Bar {
-        name: name.to_owned(),
-        style,
-        value: value(report),
-    });
-    BarChart { title: titled(comparison, title), axis, bars: bars.collect() }.to_svg()
-}
-
-fn lines(
-    comparison: &Comparison,
-    title: &str,
-    [x, y]: [Axis; 2],
-    mark: Mark,
-    points: fn(&PolicyReport) -> Vec<(f64, f64)>,
-) -> String {
-    let series = policies(comparison).map(|(style, name, report)| Series {
-        name: name.to_owned(),
-        style,
-        points: points(report),
-    });
-    LineChart { title: titled(comparison, title), x, y, mark, series: series.collect() }.to_svg()
-}
-
-/// A title that says under which conditions.
-fn titled(comparison: &Comparison, title: &str) -> String {
-    let setting = &comparison.setting;
-    let (load, liars) = (setting.load * 100.0, setting.liars * 100.0);
-    format!("{title} ({load:.0} % load, load {:.0} s old, {liars:.0} % liars)", setting.info_age_seconds)
 }
 
 /// Policies in their order, each with the style that it always has.

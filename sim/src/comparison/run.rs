@@ -15,6 +15,9 @@ use crate::world::World;
 /// Results by policy and seed, in the order in which they were asked for.
 pub type Results = Vec<Vec<Measures>>;
 
+/// Where a thread puts what came of its task.
+type Slot = Mutex<Option<Result<Measures, Box<Violation>>>>;
+
 /// One run under way or to come.
 struct Task<'a> {
     contender: Contender,
@@ -36,8 +39,7 @@ pub fn run_all(
         .flat_map(|contender| draws.iter().map(move |draw| Task { contender: *contender, draw }))
         .collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let results: Vec<Mutex<Option<Result<Measures, Box<Violation>>>>> =
-        tasks.iter().map(|_| Mutex::new(None)).collect();
+    let results: Vec<Slot> = tasks.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..jobs.get().min(tasks.len().max(1)) {
             scope.spawn(|| {

@@ -100,7 +100,7 @@ impl Watcher {
             clients: dishonest.iter().filter_map(client).collect(),
             wrong_clocks: wrong_clocks.collect(),
             may_lose: losing.into_iter().any(|kind| plan.has(kind)),
-            recovers: !hides && !is_strange && !plan.has(FaultKind::Sybils) && !(forgets && leaves_alone),
+            recovers: !(hides || is_strange || plan.has(FaultKind::Sybils) || (forgets && leaves_alone)),
         };
         let (is_short, deadline_seconds) = (scenario.wire == Wire::Typed, scenario.terms.deadline_seconds);
         let forgets = is_short && plan.is_none();

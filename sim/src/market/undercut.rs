@@ -27,8 +27,9 @@ impl PriceStrategy for Undercut {
         };
         let within =
             outlook.others.iter().copied().map(below).filter(|price| *price >= outlook.floor().get());
-        within
-            .min()
-            .map_or(outlook.floor().max(outlook.own.min(outlook.list)), |price| outlook.bounded(price))
+        within.min().map_or_else(
+            || outlook.floor().max(outlook.own.min(outlook.list)),
+            |price| outlook.bounded(price),
+        )
     }
 }

@@ -34,9 +34,7 @@ impl AnswerHead {
     /// The last object of a stream whose client wants its usage.
     #[must_use]
     pub fn usage_chunk(&self, usage: Value) -> Value {
-        let mut object = self.object(true, json!([]));
-        object["usage"] = usage;
-        object
+        with_field(self.object(true, json!([])), "usage", usage)
     }
 
     fn object(&self, is_chunk: bool, choices: Value) -> Value {
@@ -52,14 +50,22 @@ impl AnswerHead {
     #[must_use]
     pub fn whole(&self, choices: &ChoiceAssembly, usage: Value) -> Value {
         let choices = choices.choices(self.endpoint);
-        let mut object = if self.endpoint == JobEndpoint::Embedding {
+        let object = if self.endpoint == JobEndpoint::Embedding {
             json!({"object": "list", "model": self.model, "data": choices})
         } else {
             self.object(false, choices)
         };
-        object["usage"] = usage;
-        object
+        with_field(object, "usage", usage)
     }
+}
+
+/// The object with one more field.
+#[must_use]
+pub fn with_field(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    object
 }
 
 /// What was counted and what it cost.

@@ -30,8 +30,9 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
-    if let Err(error) = check_host(&endpoint, request.headers()).and(check_origin(&endpoint, origin.as_ref()))
-    {
+    let allowed =
+        check_host(&endpoint, request.headers()).and_then(|()| check_origin(&endpoint, origin.as_ref()));
+    if let Err(error) = allowed {
         return refuse(&error);
     }
     let is_preflight = request.method() == Method::OPTIONS && origin.is_some();

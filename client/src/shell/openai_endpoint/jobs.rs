@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::gatekeeper::{Caller, refuse};
 use super::purchase::{self, Delivered, Place, Progress, Purchase};
 use super::streaming;
-use crate::core::openai::answer::{AnswerHead, ChoiceAssembly, usage_object};
+use crate::core::openai::answer::{AnswerHead, ChoiceAssembly, usage_object, with_field};
 use crate::core::openai::api_error::ApiError;
 use crate::core::openai::api_request::{ApiRequest, too_large};
 
@@ -96,9 +96,8 @@ async fn whole(kind: JobEndpoint, mut purchase: Purchase) -> Result<Response, Ap
     }
     let delivered = outcome(&mut purchase).await?;
     let head = head(kind, &place);
-    let mut object = head.whole(&assembly, usage_object(&delivered.answer.usage, delivered.cost));
-    object["fedai"] = particulars(&delivered);
-    let mut response = Json(object).into_response();
+    let object = head.whole(&assembly, usage_object(&delivered.answer.usage, delivered.cost));
+    let mut response = Json(with_field(object, "fedai", particulars(&delivered))).into_response();
     place.attempts = u32::try_from(delivered.answer.attempts.len()).unwrap_or(u32::MAX);
     add_headers(&mut response, &place, delivered.cost.get());
     Ok(response)

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::jobs::{add_headers, head, outcome, particulars};
 use super::purchase::{Place, Progress, Purchase};
-use crate::core::openai::answer::{AnswerHead, usage_object};
+use crate::core::openai::answer::{AnswerHead, usage_object, with_field};
 use crate::core::openai::api_error::ApiError;
 
 /// Silence after which a comment says that the connection lives.
@@ -100,9 +100,8 @@ impl Stream {
     async fn finish(&mut self) -> Result<(), ApiError> {
         let delivered = outcome(&mut self.purchase).await?;
         if self.wants_usage {
-            let mut last = self.head.usage_chunk(usage_object(&delivered.answer.usage, delivered.cost));
-            last["fedai"] = particulars(&delivered);
-            self.ready.push_back(event(&last));
+            let last = self.head.usage_chunk(usage_object(&delivered.answer.usage, delivered.cost));
+            self.ready.push_back(event(&with_field(last, "fedai", particulars(&delivered))));
         } else {
             // A comment: clients that did not ask for usage may not expect a chunk without choices.
             let note = json!({"fedai": particulars(&delivered)});

@@ -49,8 +49,9 @@ impl Axis {
         let (least, most) =
             usable.fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)));
         let (least, most) = if least > most { (1.0, 10.0) } else { (least, most) };
-        let mut low =
-            self.low.unwrap_or(if !is_log && (0.0..most * 0.75).contains(&least) { 0.0 } else { least });
+        let mut low = self
+            .low
+            .unwrap_or_else(|| if !is_log && (0.0..most * 0.75).contains(&least) { 0.0 } else { least });
         let mut high = self.high.unwrap_or(most);
         if high <= low {
             high = if is_log { low * 10.0 } else { low + low.abs().max(1.0) };
@@ -120,7 +121,8 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
         .collect();
     // One tick beyond either end is enough.
     let begin = all.iter().rposition(|tick| *tick <= low * (1.0 + 1e-9)).unwrap_or(0);
-    let end = all.iter().position(|tick| *tick >= high * (1.0 - 1e-9)).unwrap_or(all.len().saturating_sub(1));
+    let end = all.iter().position(|tick| *tick >= high * (1.0 - 1e-9));
+    let end = end.unwrap_or_else(|| all.len().saturating_sub(1));
     all.get(begin..=end.max(begin)).unwrap_or(&[]).to_vec()
 }
 
