@@ -117,7 +117,7 @@ async fn probe_measures_a_relay_in_table_and_json() {
     let (code, table, error) = output(&["probe", &served.url]).await;
     assert_eq!(code, 0, "{error}");
     assert!(
-        table.contains("passed on") && table.contains("discovery control stream") && table.contains("7/7"),
+        table.contains("passed on") && table.contains("discovery control stream") && table.contains("8/8"),
         "{table}"
     );
     assert!(error.contains("throwaway keys"), "{error}");

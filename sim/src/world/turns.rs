@@ -1,14 +1,14 @@
 //! One turn of one party: it acts, its effects are applied, its facts are noted, and the invariants are checked.
 
-use fedai_client::core::job_ending::Answer;
-use fedai_protocol::UnixMicros;
+use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
+use fedai_protocol::{Msat, PublicKey, UnixMicros};
 
 use super::happenings::Happening;
 use super::parties::Parties;
 use super::{DISK_MS, Party, SERVICE_RESTART_SECONDS, World};
 use crate::client_actor::ClientActor;
 use crate::hooks::Truth;
-use crate::invariants::{self, Violation};
+use crate::invariants::{self, Check, Violation};
 use crate::node_actor::NodeActor;
 use crate::relay_model::Parcel;
 use crate::router_actor::RouterActor;
@@ -202,39 +202,10 @@ impl World {
                 self.watcher.delivered(job, &text)
             }
             Fact::Restarted => self.watcher.restarted(job),
-            Fact::Settled(settlement) => {
-                self.log.settled(job, &settlement);
-                if let Some(index) = self.owners.of(&settlement.node.node) {
-                    let prompt = self.scenario.arrivals.get(job).map(|arrival| arrival.prompt);
-                    self.log.conduct.settled(now, index, prompt.as_ref(), &settlement);
-                }
-                self.watcher.settled(job, &settlement)
-            }
-            Fact::Paid { node, amount, is_paid } => {
-                match self.owners.of(&node).filter(|_| is_paid) {
-                    Some(index) => {
-                        self.log.accounts.pay_node(index, amount);
-                        self.log.paid(job, amount.get());
-                        self.note_own(job, amount);
-                    }
-                    None => self.log.accounts.owe(amount),
-                }
-                invariants::money(self.log.accounts.is_balanced(), &self.log.accounts)
-            }
+            Fact::Settled(settlement) => self.note_settled(now, job, &settlement),
+            Fact::Paid { node, amount, is_paid } => self.note_paid(job, node, amount, is_paid),
             Fact::Ended(_) if self.scenario.tamper == Some(Tamper::ForgetEnding) => Ok(()),
-            Fact::Ended(ending) => {
-                let node = match ending.as_ref() {
-                    Ok(answer) => Some(answer.settlement.node.node),
-                    Err(failure) => failure.attempts.last().map(|note| note.node),
-                };
-                let node = node.and_then(|node| self.owners.of(&node));
-                if let Ok(answer) = ending.as_ref() {
-                    self.pay_fee(job, answer);
-                }
-                self.log.end(now, job, node, &ending);
-                self.go_on_after(now, job);
-                self.watcher.ended(now, job, &ending)
-            }
+            Fact::Ended(ending) => self.note_ended(now, job, &ending),
             Fact::Accused(node, code) => {
                 self.log.evidence.push((node, code));
                 if let Some(index) = self.owners.of(&node) {
@@ -257,10 +228,7 @@ impl World {
                 }
                 Ok(())
             }
-            Fact::RouterRestarted { is_same: true } => Ok(()),
-            Fact::RouterRestarted { is_same: false } => {
-                Err(("restart_is_the_same", "the router's state differs after a restart".to_owned()))
-            }
+            Fact::RouterRestarted { is_same } => self.watcher.router_restarted(is_same),
             Fact::Summed(summary) => {
                 let Party::Router(index) = party else { return Ok(()) };
                 self.watcher.summed(index, &summary);
@@ -279,6 +247,41 @@ impl World {
         self.check(check)
     }
 
+    fn note_settled(&mut self, now: UnixMicros, job: usize, settlement: &Settlement) -> Check {
+        self.log.settled(job, settlement);
+        if let Some(index) = self.owners.of(&settlement.node.node) {
+            let prompt = self.scenario.arrivals.get(job).map(|arrival| arrival.prompt);
+            self.log.conduct.settled(now, index, prompt.as_ref(), settlement);
+        }
+        self.watcher.settled(job, settlement)
+    }
+
+    fn note_paid(&mut self, job: usize, node: PublicKey, amount: Msat, is_paid: bool) -> Check {
+        match self.owners.of(&node).filter(|_| is_paid) {
+            Some(index) => {
+                self.log.accounts.pay_node(index, amount);
+                self.log.paid(job, amount.get());
+                self.note_own(job, amount);
+            }
+            None => self.log.accounts.owe(amount),
+        }
+        invariants::money(self.log.accounts.is_balanced(), &self.log.accounts)
+    }
+
+    fn note_ended(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) -> Check {
+        let node = match ending {
+            Ok(answer) => Some(answer.settlement.node.node),
+            Err(failure) => failure.attempts.last().map(|note| note.node),
+        };
+        let node = node.and_then(|node| self.owners.of(&node));
+        if let Ok(answer) = ending {
+            self.pay_fee(job, answer);
+        }
+        self.log.end(now, job, node, ending);
+        self.go_on_after(now, job);
+        self.watcher.ended(now, job, ending)
+    }
+
     /// The router that named the node takes its fee from a job that ended well.
     fn pay_fee(&mut self, job: usize, answer: &Answer) {
         let fee = answer.ticket.fee;
@@ -293,7 +296,7 @@ impl World {
         }
     }
 
-    fn note_own(&mut self, job: usize, amount: fedai_protocol::Msat) {
+    fn note_own(&mut self, job: usize, amount: Msat) {
         let number = job.checked_sub(self.scenario.arrivals.len());
         let own = number.and_then(|number| self.scenario.own_jobs.get(number));
         if let Some(own) = own {
