@@ -17,6 +17,8 @@ use fedai_sim::world::World;
 
 /// Worlds of each kind.
 const SEEDS: u64 = 12;
+/// Worlds of a kind that did nothing so far.
+const SEEDS_MAX: u64 = 200;
 
 fn run(scenario: Scenario) -> RunLog {
     World::new(scenario).run(&mut |_| {}).unwrap_or_else(|violation| panic!("{violation}"))
@@ -26,13 +28,18 @@ fn run(scenario: Scenario) -> RunLog {
 fn keeps(invariant: &str) -> SwarmSums {
     let mut sums = SwarmSums::default();
     for row in FAULTS.iter().filter(|row| row.keeps == invariant) {
-        for seed in 0..SEEDS {
+        let mut seed = 0;
+        // Some faults wait for a moment that not every world has.
+        while seed < SEEDS
+            || (sums.kinds.get(&row.kind).is_none_or(|kind| kind.fired == 0) && seed < SEEDS_MAX)
+        {
             let world = World::new(Scenario::swarm_of(seed, &[row.kind]));
             let name = row.name;
             let log = world.run(&mut |_| {}).unwrap_or_else(|broken| panic!("{name}, seed {seed}: {broken}"));
             sums.add(&log);
+            seed += 1;
         }
-        assert!(sums.kinds[&row.kind].fired > 0, "{} never did anything in {SEEDS} worlds", row.name);
+        assert!(sums.kinds[&row.kind].fired > 0, "{} never did anything in {seed} worlds", row.name);
     }
     assert!(sums.worlds > 0, "no kind of fault is about {invariant}");
     sums
@@ -149,6 +156,8 @@ fn a_crash_before_any_effect_of_node_or_router_breaks_nothing() {
         let mut scenario = Scenario::swarm_of(7, &[]);
         scenario.only_jobs = Some(BTreeSet::from([0, scenario.arrivals.len() - 1]));
         scenario.crash_points = points;
+        // The kill may fall on the last job itself: it has to end, and need not end well.
+        scenario.arrivals.iter_mut().for_each(|arrival| arrival.must_succeed = false);
         scenario
     };
     let watched = small(BTreeSet::from([(fedai_sim::world::Party::Client(usize::MAX), 1)]));

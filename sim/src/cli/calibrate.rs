@@ -13,10 +13,9 @@ use crate::calibration::replay::replay;
 use crate::calibration::report::{CalibrationReport, accuracy_table, machines_page};
 
 #[derive(Debug, Args)]
-#[group(id = "source", required = true, multiple = false, args = ["observed", "perf_model"])]
 pub(super) struct CalibrateArgs {
     /// Requests that `observe` recorded: fits on every second run (or the earlier half), checks on the rest.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "perf_model", conflicts_with = "perf_model")]
     observed: Option<PathBuf>,
     /// Table of measured times in the form of Splitwise's perf_model.csv: fits each machine in it.
     #[arg(long)]

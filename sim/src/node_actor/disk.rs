@@ -11,6 +11,9 @@ use super::NodeActor;
 use crate::faults::FaultKind;
 use crate::turn::{Fact, Turn};
 
+/// Receipts in the outbox: more than can be under way between a disk and a relay.
+const OWED_MAX: usize = 16;
+
 /// The disk.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
@@ -18,6 +21,8 @@ pub(super) struct Disk {
     /// Oldest first; those whose ticket is over are dropped. Kept only where somebody may crash.
     jobs: VecDeque<RestoredJob>,
     keeps_jobs: bool,
+    /// The outbox: receipts that relays may not have yet, sent again after a start. Bounded as jobs under way are.
+    owed: VecDeque<VerifiedEvent>,
     pub(super) offers: Vec<PublishedOffer>,
     pub(super) created_at_floor: UnixSeconds,
 }
@@ -28,9 +33,15 @@ impl Disk {
             head: ChainHead::default(),
             jobs: VecDeque::new(),
             keeps_jobs,
+            owed: VecDeque::new(),
             offers: Vec::new(),
             created_at_floor: UnixSeconds(0),
         }
+    }
+
+    /// What the outbox sends again.
+    pub(super) fn owed(&self) -> impl Iterator<Item = &VerifiedEvent> {
+        self.owed.iter()
     }
 
     /// The end of the chain that is on it.
@@ -58,6 +69,10 @@ impl Disk {
         let Ok(receipt) = Receipt::parse(event) else { return };
         self.head = ChainHead { seq: receipt.message.seq.saturating_add(1), prev: receipt.id };
         if self.keeps_jobs {
+            self.owed.push_back(event.clone());
+            if self.owed.len() > OWED_MAX {
+                self.owed.pop_front();
+            }
             let ticket_expires =
                 Dispatch::parse(dispatch).map_or(UnixSeconds(0), |ticket| ticket.message.expires_at);
             let (job, ticket) = (receipt.message.job, receipt.message.dispatch);

@@ -188,6 +188,8 @@ impl NodeActor {
             prompts: BTreeMap::new(),
             work: BTreeMap::new(),
         });
+        let owed: Vec<VerifiedEvent> = self.disk.owed().cloned().collect();
+        owed.into_iter().for_each(|receipt| turn.publish(receipt));
         if self.load_ms > 0 {
             return turn.effects.push(Effect::Loaded(turn.now.plus_millis(self.load_ms)));
         }
