@@ -125,7 +125,7 @@ async fn probe_measures_a_relay_in_table_and_json() {
     assert_eq!(code, 0);
     let report: serde_json::Value = serde_json::from_str(json.trim()).unwrap();
     assert_eq!((&report["usable"], &report["event_bytes_max"]), (&true.into(), &65_536.into()));
-    assert_eq!(report["stored_kinds"].as_array().unwrap().len(), 7);
+    assert_eq!(report["stored_kinds"].as_array().unwrap().len(), 8);
     assert_eq!(report["document"]["name"], "fed_AI dev relay");
     assert!(report["round_trip_ms_p50"].as_f64().unwrap() > 0.0);
 }

@@ -77,6 +77,8 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) {
             if !SKIPPED_FOLDERS.contains(&name.as_str()) && !path.join("CACHEDIR.TAG").exists() {
                 walk(root, &path, files);
             }
+        } else if name == ".git" {
+            // The file of a linked worktree: it names a folder of this machine.
         } else if let Ok(text) = fs::read_to_string(&path) {
             let relative = path.strip_prefix(root).expect("the walk stays inside the root");
             files.push(SourceFile { path: relative.to_string_lossy().replace('\\', "/"), text });
