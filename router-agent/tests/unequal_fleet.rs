@@ -47,7 +47,7 @@ fn a_fresh_network_of_equals_is_spread_over_all() {
 }
 
 #[test]
-#[ignore = "prints the table of docs/benchmarks.md"]
+#[ignore = "prints a table: cargo test --release -p fedai-router-agent --test unequal_fleet -- --ignored --nocapture"]
 fn table() {
     let jobs = 20_000;
     let bound = run(&Trial { jobs, ..trial(Picker::Clairvoyant, 0, 10_000.0, 1) });

@@ -3,7 +3,7 @@
 //!
 //! [`judge`] is a pure function of the answers. It says *outlier*, never *fraud*: it sees that a node differs from the
 //! others, or from a reference node whose answers are known. How often it is right is measured
-//! (`detection_tests.rs`), not promised.
+//! (`tests/audit_detection.rs`), not promised.
 
 mod assertion;
 pub mod canary;
@@ -223,7 +223,3 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 #[path = "audit_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "detection_tests.rs"]
-mod detection;

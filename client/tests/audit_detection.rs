@@ -1,10 +1,10 @@
 //! How often an audit finds what it looks for, and how often it accuses an honest node: measured on simulated nodes,
 //! and kept in docs/trust-and-attestation.md. Written anew by:
-//! FEDAI_WRITE_DETECTION=1 cargo test -p fedai-client --lib detection
+//! FEDAI_WRITE_DETECTION=1 cargo test -p fedai-client --test audit_detection
 
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use super::{AuditVerdict, CanaryAnswer, CanaryOutcome, NodeFinding, judge};
+use fedai_client::core::audit::{AuditVerdict, CanaryAnswer, CanaryOutcome, NodeFinding, judge};
 use fedai_protocol::domain_separation::digest;
 use fedai_protocol::{Entropy, PublicKey};
 
