@@ -4,9 +4,8 @@
 mod network;
 
 use std::path::Path;
-use std::process::Stdio;
 
-use network::{World, expected_answer, first_line};
+use network::{World, expected_answer};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,14 +17,8 @@ fn endpoint(world: &mut World, runner: &str, more: &[&str]) -> String {
     world.router(&[&relay]);
     world.node("node-a", &[&relay], runner);
     world.wait_for_nodes(&[&relay], 1);
-    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--json"];
-    arguments.extend(more);
-    let mut command = world.client(&[&relay], &arguments);
-    let log = std::fs::File::create(world.log("serve")).unwrap();
-    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    let output: Value = serde_json::from_str(&first_line(child.stdout.take().unwrap())).unwrap();
+    let output = world.serve(&[&relay], more);
     network::schema::validate("serve", &output);
-    world.adopt("serve", child);
     output["url"].as_str().unwrap().to_owned()
 }
 
@@ -71,7 +64,8 @@ async fn whole_and_streamed_answers_are_the_runners_own() {
     assert_eq!(header(&response, "x-fedai-attempts"), "1");
     let whole: Value = response.json().await.unwrap();
     let expected = expected_answer("Name three colours.", 12);
-    assert_eq!(whole["choices"][0]["message"], json!({"role": "assistant", "content": expected}));
+    let message = json!({"role": "assistant", "content": expected, "refusal": null});
+    assert_eq!(whole["choices"][0]["message"], message);
     assert_eq!(
         (whole["object"].as_str(), whole["usage"]["completion_tokens"].as_u64()),
         (Some("chat.completion"), Some(12))

@@ -137,7 +137,7 @@ async fn check_runners(global: &GlobalFlags, checks: &mut Checks) {
 }
 
 fn print(global: &GlobalFlags, checks: Vec<CheckRow>, status: ExitStatus) -> std::io::Result<()> {
-    if global.json {
+    if global.json() {
         return terminal::print_json(&DoctorOutput { v: 1, ok: status == ExitStatus::Success, checks });
     }
     for row in checks {

@@ -12,6 +12,7 @@ use fedai_relay_bridge::logging::{self, LogFormat};
 
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
+use super::json_wish::JsonWish;
 use crate::shell::buyer::Buyer;
 use crate::shell::config::{self, ConfigError, ConfigFile, RouterWish};
 
@@ -27,8 +28,8 @@ const CONNECT_WAIT_MIN: Duration = Duration::from_secs(2);
 #[command(next_help_heading = "Global options")]
 pub struct GlobalFlags {
     /// Print one JSON object on stdout
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[arg(long = "json", id = "json", global = true, action = ArgAction::SetTrue, value_parser = JsonWish::flag())]
+    pub json_wish: JsonWish,
     /// Relay to use; repeat for several [env: FEDAI_RELAYS, comma separated]
     #[arg(long, global = true, value_name = "URL")]
     pub relay: Vec<String>,
@@ -103,6 +104,12 @@ pub struct Settings {
 }
 
 impl GlobalFlags {
+    /// True when the object goes to stdout.
+    #[must_use]
+    pub fn json(&self) -> bool {
+        self.json_wish == JsonWish::Stdout
+    }
+
     /// Ports on which runners are looked for.
     pub fn runner_ports(&self) -> Result<Vec<u16>, CliFailure> {
         parse_ports(self.runner_ports_from_environment.as_deref()).map_err(|error| {
@@ -140,7 +147,7 @@ impl GlobalFlags {
     fn settings_with(&self, file: &ConfigFile) -> Result<Settings, ConfigError> {
         let (relays, relays_from) = config::relays(&self.relay, self.relays_from_environment.as_deref())?;
         Ok(Settings {
-            json: self.json,
+            json: self.json(),
             quiet: self.quiet,
             relays,
             relays_from,

@@ -198,7 +198,7 @@ fn describe(folder: &Path, public: &PublicKey, revealed: Option<&SigningKey>) ->
 }
 
 fn print(global: &GlobalFlags, output: &KeyOutput) -> std::io::Result<()> {
-    if global.json {
+    if global.json() {
         return terminal::print_json(output);
     }
     terminal::print(&format!("{}\n{}\n", output.npub, output.public_key))?;

@@ -3,6 +3,9 @@
 pub mod answer_report;
 pub mod audit;
 pub mod audit_output;
+pub mod bench;
+pub mod bench_output;
+mod bench_plot;
 pub mod chat;
 pub mod chat_loop;
 pub mod complete;
@@ -13,6 +16,7 @@ pub mod failure;
 pub mod global_flags;
 pub mod job_flags;
 pub mod json_output;
+pub mod json_wish;
 pub mod key;
 pub mod launch;
 pub mod models;
@@ -69,6 +73,8 @@ enum Command {
     Quote(quote::QuoteArgs),
     /// Compare nodes: token counts and answers to the same prompts
     Audit(audit::AuditArgs),
+    /// Put load on the network's endpoint, or any OpenAI endpoint, and measure it
+    Bench(bench::BenchArgs),
     /// Explain why a node was chosen
     Why(why::WhyArgs),
     /// List, show, check and export receipts
@@ -106,7 +112,7 @@ pub fn definition() -> clap::Command {
 
 async fn execute_own(cli: Cli) -> ExitCode {
     cli.global.apply();
-    let json = cli.global.json;
+    let json = cli.global.json();
     match Box::pin(run(cli)).await {
         Ok(status) => status.into(),
         Err(failure) => {
@@ -139,6 +145,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
         Command::Routers => routers::run(&global.settings()?).await,
         Command::Quote(arguments) => quote::run(&global.settings()?, arguments).await,
         Command::Audit(arguments) => audit::run(&global.settings()?, arguments).await,
+        Command::Bench(arguments) => bench::run(global, arguments).await,
         Command::Why(arguments) => why::run(global, &arguments),
         Command::Receipts(command) => receipts::run(global, &command),
         Command::Key(command) => key::run(global, command),

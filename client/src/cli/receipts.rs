@@ -63,7 +63,7 @@ impl From<ReceiptStoreError> for CliFailure {
 fn list(global: &GlobalFlags, store: &ReceiptStore) -> Result<ExitStatus, CliFailure> {
     let receipts: Vec<ReceiptRow> = store.entries()?.iter().filter_map(row).collect();
     let output = ReceiptsOutput { v: 1, receipts };
-    if global.json {
+    if global.json() {
         terminal::print_json(&output)?;
         return Ok(ExitStatus::Success);
     }
@@ -134,12 +134,12 @@ fn verify(global: &GlobalFlags, path: &std::path::Path) -> Result<ExitStatus, Cl
         line: result.as_ref().err().map(|error| error.line),
         reason: result.as_ref().err().map(|error| error.reason.clone()),
     };
-    if global.json {
+    if global.json() {
         terminal::print_json(&output)?;
     }
     match result {
         Ok(_) => {
-            if !global.json {
+            if !global.json() {
                 terminal::print(&format!(
                     "ok: {} receipts, {} acknowledged, {} msat\n",
                     output.receipts, output.acknowledged, output.amount_msat

@@ -3,6 +3,7 @@
 use schemars::{Schema, schema_for};
 
 use super::audit_output::AuditOutput;
+use super::bench_output::BenchOutput;
 use super::exit_code::ExitStatus;
 use super::failure::{CliFailure, ErrorOutput};
 use super::json_output as out;
@@ -21,6 +22,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("answer", schema_for!(out::AnswerOutput)),
         ("audit", schema_for!(AuditOutput)),
+        ("bench", schema_for!(BenchOutput)),
         ("doctor", schema_for!(out::DoctorOutput)),
         ("error", schema_for!(ErrorOutput)),
         ("key", schema_for!(out::KeyOutput)),

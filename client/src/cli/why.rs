@@ -25,7 +25,7 @@ pub fn run(global: &GlobalFlags, arguments: &WhyArgs) -> Result<ExitStatus, CliF
         .find(&arguments.id)
         .map_err(|error| CliFailure::new(ExitStatus::Failure, "unknown_id", error.to_string()))?;
     let output = output(&record);
-    if global.json {
+    if global.json() {
         terminal::print_json(&output)?;
     } else {
         print(&output)?;

@@ -4,6 +4,7 @@ pub mod buyer;
 pub mod config;
 pub mod job_record;
 pub mod job_run;
+pub mod load_test;
 pub mod network_view;
 pub mod openai_endpoint;
 mod own_quotes;

@@ -158,6 +158,16 @@ impl World {
         });
     }
 
+    /// An endpoint for programs that speak OpenAI's API; gives what it said when it listened.
+    pub fn serve(&mut self, relays: &[&str], more: &[&str]) -> Value {
+        let mut command = self.client(relays, &["serve", "--listen", "127.0.0.1:0", "--json"]);
+        let log = File::create(self.log("serve")).unwrap();
+        let mut child = command.args(more).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let line = first_line(child.stdout.take().unwrap());
+        self.adopt("serve", child);
+        serde_json::from_str(&line).unwrap()
+    }
+
     /// A client command on these relays.
     pub fn client(&self, relays: &[&str], arguments: &[&str]) -> Command {
         let data = self.path().join("client").display().to_string();

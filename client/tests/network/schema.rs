@@ -1,4 +1,4 @@
-//! As much of JSON Schema as the published schemas use: types, properties, required, items, references, nullable.
+//! As much of JSON Schema as the published schemas use: types, properties, required, items, references, nullable, maps.
 
 use serde_json::Value;
 
@@ -40,7 +40,8 @@ pub fn check(root: &Value, schema: &Value, value: &Value, place: &str) {
             assert!(fields.contains_key(name), "{place}: {name} is missing");
         }
         for (name, field) in fields {
-            let known = schema["properties"].get(name);
+            let named = &schema["additionalProperties"];
+            let known = schema["properties"].get(name).or(Some(named).filter(|schema| schema.is_object()));
             let known = known.unwrap_or_else(|| panic!("{place}: {name} is not in the schema"));
             check(root, known, field, &format!("{place}.{name}"));
         }

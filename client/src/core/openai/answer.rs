@@ -122,6 +122,7 @@ impl ChoiceAssembly {
                 if let Value::Object(message) = message {
                     message.entry("role").or_insert_with(|| "assistant".into());
                     message.entry("content").or_insert(Value::Null);
+                    message.entry("refusal").or_insert(Value::Null);
                     finish_tool_calls(message);
                 }
             }
@@ -204,7 +205,10 @@ mod tests {
             ],
         );
         assert_eq!(answer["object"], "chat.completion");
-        assert_eq!(answer["choices"][0]["message"], json!({"role": "assistant", "content": "Hello"}));
+        assert_eq!(
+            answer["choices"][0]["message"],
+            json!({"role": "assistant", "content": "Hello", "refusal": null})
+        );
         assert_eq!(answer["choices"][0]["finish_reason"], "stop");
         assert_eq!(answer["choices"][0]["logprobs"]["content"].as_array().unwrap().len(), 2);
         assert_eq!(answer["choices"][1]["message"]["content"], "Ho");

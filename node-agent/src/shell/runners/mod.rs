@@ -19,7 +19,7 @@ mod openai;
 mod options;
 mod prometheus;
 mod request;
-mod sse;
+pub mod sse;
 mod vllm;
 
 pub use error::{OpenError, RunnerError};

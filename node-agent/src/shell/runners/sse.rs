@@ -4,7 +4,7 @@
 //! The rule: at most `max_bytes` of an unfinished event are held; beyond that the stream is refused.
 
 /// An incremental parser. Feed it bytes, take out the `data` of each finished event.
-pub(crate) struct SseParser {
+pub struct SseParser {
     max_bytes: usize,
     line: Vec<u8>,
     data: Vec<u8>,
@@ -14,15 +14,17 @@ pub(crate) struct SseParser {
 
 /// An event grew beyond the limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct EventTooLarge;
+pub struct EventTooLarge;
 
 impl SseParser {
-    pub(crate) fn new(max_bytes: usize) -> Self {
+    /// A parser that holds at most so many bytes.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
         Self { max_bytes, line: Vec::new(), data: Vec::new(), has_data: false, after_cr: false }
     }
 
     /// Takes the next bytes and appends the data of every event they complete.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<Vec<u8>>) -> Result<(), EventTooLarge> {
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Vec<u8>>) -> Result<(), EventTooLarge> {
         for byte in bytes {
             // A line ends with \n, \r\n or \r alone.
             let pair = self.after_cr && *byte == b'\n';
@@ -43,7 +45,7 @@ impl SseParser {
     }
 
     /// The stream ended: an event whose closing blank line is missing still counts.
-    pub(crate) fn finish(&mut self, out: &mut Vec<Vec<u8>>) {
+    pub fn finish(&mut self, out: &mut Vec<Vec<u8>>) {
         if !self.line.is_empty() {
             self.end_line(out);
         }
