@@ -36,6 +36,9 @@ def parameters(asked):
     params.endpoint_props = True
     # A stream that is being shut down is noticed at the next ping; the default is half a minute.
     params.sse_ping_interval = 1
+    # It answers chats as before, and embeds as well: a vector is the mean of its tokens' vectors.
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     # The default host prompt cache is 8 GiB.
     params.cache_ram_mib = 0
     return params

@@ -12,13 +12,14 @@ use super::{
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 pub(super) const ADAPTER: Adapter =
     Adapter { kind: "llama_cpp", title: "llama.cpp server", open, recognises };
 
 fn open(url: &str, options: RunnerOptions) -> Result<Arc<dyn Runner>, OpenError> {
-    Ok(Arc::new(LlamaCpp { http: Http::new(url, options)? }))
+    Ok(Arc::new(LlamaCpp { http: Http::new(url, options)?, embeds: OnceCell::new() }))
 }
 
 fn recognises(answers: &Answers) -> bool {
@@ -29,6 +30,8 @@ fn recognises(answers: &Answers) -> bool {
 
 struct LlamaCpp {
     http: Http,
+    /// Whether it embeds, once it has said so: only a restart of the server changes that.
+    embeds: OnceCell<bool>,
 }
 
 impl LlamaCpp {
@@ -39,8 +42,24 @@ impl LlamaCpp {
         // With several models (router mode) /props describes the router, not a model.
         if let ([model], Ok(props)) = (models.as_mut_slice(), props) {
             describe(model, &props, array_at(&list, "/data").first());
+            if model.supports_embeddings.is_none() {
+                model.supports_embeddings = self.embeds().await;
+            }
         }
         Ok(models)
+    }
+
+    /// Asks for an embedding of one letter: nothing else tells whether the server was started with them.
+    async fn embeds(&self) -> Option<bool> {
+        let ask = || async {
+            match self.http.post("/v1/embeddings", &json!({"input": "a"})).await {
+                Ok(_) => Ok(true),
+                // 501 without --embeddings, 400 where the model's pooling gives no vector of the text.
+                Err(RunnerError::Unsupported | RunnerError::BadRequest { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.embeds.get_or_try_init(ask).await.ok().copied()
     }
 
     async fn prompt_tokens(&self, request: &InferRequest) -> Option<u32> {
