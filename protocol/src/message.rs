@@ -5,6 +5,8 @@
 //! struct. [`Message::parse`] reads it back and derives the tags again: an event whose tags say something else than its
 //! body is refused, so that what was found by a filter is what was meant.
 
+use std::sync::Arc;
+
 use nostr::{EventId, Kind, PublicKey, Tag, Tags, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -179,6 +181,16 @@ pub trait Message: Serialize + DeserializeOwned + Clone + Send + Sync + 'static 
             BodyPlace::SpecTag => event.tag("spec").ok_or_else(|| ParseError::TagMismatch("spec".into()))?,
         };
         Self::parse_body(event, body)
+    }
+
+    /// As [`Message::parse`], for what is kept and handed on: its copies share the message.
+    fn parse_shared(event: &VerifiedEvent) -> Result<Received<Arc<Self>>, ParseError> {
+        #[cfg(feature = "simulation")]
+        if let Some(message) = event.typed_shared() {
+            return Ok(message);
+        }
+        let Received { message, author, id, created_at } = Self::parse(event)?;
+        Ok(Received { message: Arc::new(message), author, id, created_at })
     }
 
     /// As [`Message::parse`] for a body that was opened apart (sealed content).

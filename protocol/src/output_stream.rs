@@ -42,25 +42,44 @@ pub struct OutputLine {
     pub reasoning: String,
     /// The whole choice object, for those who pass it on.
     pub choice: Value,
+    /// Bytes of text that it delivers, as [`delivered_bytes`] counts them.
+    pub delivered: u64,
 }
 
 impl OutputCounter {
     /// Takes the next piece and gives the lines that it completes.
     pub fn push(&mut self, piece: &str) -> Result<Vec<OutputLine>, OutputError> {
+        let mut lines = Vec::new();
+        self.read(piece, |choice, delivered| lines.push(OutputLine::of(choice, delivered)))?;
+        Ok(lines)
+    }
+
+    /// Takes the next piece, for who counts it and hands no line on.
+    pub fn count(&mut self, piece: &str) -> Result<(), OutputError> {
+        self.read(piece, |_, _| {})
+    }
+
+    fn read(&mut self, piece: &str, mut take: impl FnMut(Value, u64)) -> Result<(), OutputError> {
         self.stream_bytes = self.stream_bytes.saturating_add(piece.len());
         if self.stream_bytes > OUTPUT_BYTES_MAX {
             return Err(OutputError::TooLarge);
         }
         self.hasher.update(piece.as_bytes());
-        let mut lines = Vec::new();
         for part in piece.split_inclusive('\n') {
-            self.partial_line.push_str(part);
-            if part.ends_with('\n') {
+            let is_end = part.ends_with('\n');
+            let (choice, delivered) = if is_end && self.partial_line.is_empty() {
+                self.read_line(part.trim_end())?
+            } else {
+                self.partial_line.push_str(part);
+                if !is_end {
+                    continue;
+                }
                 let line = core::mem::take(&mut self.partial_line);
-                lines.push(self.read_line(line.trim_end())?);
-            }
+                self.read_line(line.trim_end())?
+            };
+            take(choice, delivered);
         }
-        Ok(lines)
+        Ok(())
     }
 
     /// Bytes of delivered text so far.
@@ -93,25 +112,29 @@ impl OutputCounter {
         hex::encode(self.hasher.clone().finalize())
     }
 
-    fn read_line(&mut self, line: &str) -> Result<OutputLine, OutputError> {
+    /// Reads the choice of a line, and the bytes that it delivers.
+    fn read_line(&mut self, line: &str) -> Result<(Value, u64), OutputError> {
         let choice: Value = serde_json::from_str(line).map_err(|_| OutputError::Line)?;
         if !choice.is_object() {
             return Err(OutputError::Line);
         }
-        self.text_bytes = self.text_bytes.saturating_add(delivered_bytes(&choice));
+        let delivered = delivered_bytes(&choice);
+        self.text_bytes = self.text_bytes.saturating_add(delivered);
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
             self.finish_reason = Some(reason.to_owned());
         }
+        Ok((choice, delivered))
+    }
+}
+
+impl OutputLine {
+    fn of(choice: Value, delivered: u64) -> Self {
         let body = choice.get("delta").unwrap_or(&choice);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let visible = if choice.get("text").is_some() { text("text") } else { text("content") };
         let reasoning = [text("reasoning_content"), text("reasoning")].concat();
-        Ok(OutputLine {
-            index: choice.get("index").and_then(Value::as_u64).unwrap_or(0),
-            text: visible,
-            reasoning,
-            choice,
-        })
+        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
+        Self { index, text: visible, reasoning, choice, delivered }
     }
 }
 

@@ -4,6 +4,8 @@
 //! itself and needs no further round trip. What is charged later can never exceed the quote. So a router can steer, but
 //! cannot change a price or invent a node.
 
+use std::sync::Arc;
+
 use nostr::{EventId, PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -139,9 +141,9 @@ pub struct CheckedNode {
     /// Identity key.
     pub node: PublicKey,
     /// Its offer.
-    pub offer: Received<ModelOffer>,
+    pub offer: Received<Arc<ModelOffer>>,
     /// Its descriptor.
-    pub descriptor: Received<NodeDescriptor>,
+    pub descriptor: Received<Arc<NodeDescriptor>>,
     /// Most that one job may cost at this node, without the fee.
     pub max_cost: Msat,
     /// Time to first token that the router expects.
@@ -156,8 +158,8 @@ impl Quote {
 
     fn check_node(&self, quoted: &QuotedNode, now: UnixSeconds) -> Result<CheckedNode, QuoteCheckError> {
         let embedded = |what| move |source| QuoteCheckError::Embedded { what, source };
-        let offer = ModelOffer::parse(&quoted.offer).map_err(embedded("offer"))?;
-        let descriptor = NodeDescriptor::parse(&quoted.descriptor).map_err(embedded("descriptor"))?;
+        let offer = ModelOffer::parse_shared(&quoted.offer).map_err(embedded("offer"))?;
+        let descriptor = NodeDescriptor::parse_shared(&quoted.descriptor).map_err(embedded("descriptor"))?;
         if offer.author != descriptor.author || offer.message.node != descriptor.message.name {
             return Err(QuoteCheckError::Mismatch);
         }

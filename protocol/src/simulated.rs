@@ -31,6 +31,10 @@ impl TypedBody {
     pub(crate) fn get<M: Any>(&self) -> Option<&M> {
         self.0.downcast_ref()
     }
+
+    pub(crate) fn shared<M: Any + Send + Sync>(&self) -> Option<Arc<M>> {
+        Arc::clone(&self.0).downcast().ok()
+    }
 }
 
 impl fmt::Debug for TypedBody {

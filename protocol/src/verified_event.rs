@@ -116,6 +116,14 @@ impl VerifiedEvent {
         Some(crate::Received { message, author, id, created_at })
     }
 
+    /// The same without a copy of it.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn typed_shared<M: crate::Message>(&self) -> Option<crate::Received<Arc<M>>> {
+        let message = self.0.typed.as_ref()?.shared::<M>()?;
+        let (author, id, created_at) = (self.author(), self.id(), self.created_at());
+        Some(crate::Received { message, author, id, created_at })
+    }
+
     /// The event as the Nostr library knows it.
     #[must_use]
     pub fn as_event(&self) -> &Event {
@@ -192,6 +200,16 @@ impl VerifiedEvent {
             return Err(TimeError::Expired);
         }
         Ok(())
+    }
+
+    /// Bytes of [`VerifiedEvent::to_json`]. What a simulated event carries is no JSON and has none.
+    #[must_use]
+    pub fn json_len(&self) -> usize {
+        #[cfg(feature = "simulation")]
+        if self.0.typed.is_some() {
+            return 0;
+        }
+        self.to_json().len()
     }
 
     /// Canonical JSON of the event.

@@ -8,47 +8,41 @@ use std::collections::BinaryHeap;
 
 use fedai_protocol::UnixMicros;
 
-/// The future.
+/// The future. What happens lies in slots that are used again; only its time and its slot are put in order.
 #[derive(Clone, Debug)]
 pub struct Agenda<E> {
     now: UnixMicros,
     asked: u64,
-    entries: BinaryHeap<Entry<E>>,
+    entries: BinaryHeap<Entry>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
 }
 
 /// The earliest is the greatest, as the heap gives the greatest first.
-#[derive(Clone, Debug)]
-struct Entry<E> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
     at: UnixMicros,
     number: u64,
-    event: E,
+    slot: usize,
 }
 
-impl<E> Ord for Entry<E> {
+impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-impl<E> PartialOrd for Entry<E> {
+impl PartialOrd for Entry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl<E> Eq for Entry<E> {}
-
 impl<E> Agenda<E> {
     /// Nothing will happen.
     #[must_use]
     pub fn new(now: UnixMicros) -> Self {
-        Self { now, asked: 0, entries: BinaryHeap::new() }
+        Self { now, asked: 0, entries: BinaryHeap::new(), events: Vec::new(), free: Vec::new() }
     }
 
     /// The time.
@@ -72,14 +66,20 @@ impl<E> Agenda<E> {
     /// Adds something.
     pub fn at(&mut self, at: UnixMicros, event: E) {
         self.asked = self.asked.saturating_add(1);
-        self.entries.push(Entry { at: at.max(self.now), number: self.asked, event });
+        let slot = self.free.pop().unwrap_or(self.events.len());
+        match self.events.get_mut(slot) {
+            Some(place) => *place = Some(event),
+            None => self.events.push(Some(event)),
+        }
+        self.entries.push(Entry { at: at.max(self.now), number: self.asked, slot });
     }
 
     /// Moves the clock to the next thing and gives it.
     pub fn take_next(&mut self) -> Option<E> {
-        let Entry { at, event, .. } = self.entries.pop()?;
+        let Entry { at, slot, .. } = self.entries.pop()?;
         self.now = at;
-        Some(event)
+        self.free.push(slot);
+        self.events.get_mut(slot)?.take()
     }
 }
 
@@ -97,5 +97,6 @@ mod tests {
         agenda.at(UnixMicros(5), "late");
         let order: Vec<&str> = core::iter::from_fn(|| agenda.take_next()).collect();
         assert_eq!((order, agenda.now()), (vec!["b", "late", "c"], UnixMicros(30)));
+        assert_eq!(agenda.events.len(), 3, "slots are used again");
     }
 }

@@ -21,6 +21,7 @@ pub mod conduct_log;
 pub mod faults;
 pub mod hardware;
 pub mod hooks;
+mod id_map;
 pub mod invariants;
 pub mod job_spec;
 pub mod market;

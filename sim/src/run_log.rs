@@ -223,7 +223,7 @@ impl RunLog {
         let count = self.verdicts.entry(verdict).or_default();
         *count = count.saturating_add(1);
         let Some(log) = self.jobs.get_mut(job) else { return };
-        let Ok(receipt) = Receipt::parse(&settlement.receipt) else { return };
+        let Ok(receipt) = Receipt::parse_shared(&settlement.receipt) else { return };
         if settlement.verdict.is_ok() {
             let usage = receipt.message.usage;
             log.input_tokens = log.input_tokens.saturating_add(narrow(usage.input_tokens.get()));
@@ -271,7 +271,8 @@ impl RunLog {
         let (Some(node), Some(spec)) = (self.nodes.get_mut(index), self.scenario.nodes.get(index)) else {
             return;
         };
-        let amount = Receipt::parse(event).ok().and_then(|got| spec.list_price.amount(&got.message.usage));
+        let amount =
+            Receipt::parse_shared(event).ok().and_then(|got| spec.list_price.amount(&got.message.usage));
         node.list_msat = node.list_msat.saturating_add(amount.map_or(0, |amount| amount.get()));
     }
 

@@ -8,7 +8,7 @@
 
 use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::HEDGE_MS_MIN;
-use fedai_protocol::output_stream::{OutputLine, delivered_bytes};
+use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::receipt::Outcome;
 use fedai_protocol::{PublicKey, Refusal, UnixMicros};
@@ -119,7 +119,7 @@ impl Journey {
             return None;
         }
         let is_rival = self.hedge.rival.as_ref().is_some_and(|rival| rival.number == number);
-        let has_output = |lines: &[OutputLine]| lines.iter().any(|line| delivered_bytes(&line.choice) > 0);
+        let has_output = |lines: &[OutputLine]| lines.iter().any(|line| line.delivered > 0);
         let decides = match &event {
             AttemptEvent::Lines(lines) => has_output(lines),
             AttemptEvent::Finished(_) => true,

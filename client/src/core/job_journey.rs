@@ -7,7 +7,7 @@
 use fedai_protocol::job_state::JobStep;
 use fedai_protocol::limits::REQUEST_BYTES_MAX;
 use fedai_protocol::message::Received;
-use fedai_protocol::output_stream::{OutputLine, delivered_bytes};
+use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::{EventId, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros};
 
 use super::attempt::{Attempt, AttemptEvent};
@@ -384,7 +384,7 @@ impl Journey {
     }
 
     pub(super) fn deliver(&mut self, now: UnixMicros, lines: Vec<OutputLine>, out: &mut Vec<JourneyAction>) {
-        if lines.iter().any(|line| delivered_bytes(&line.choice) > 0) {
+        if lines.iter().any(|line| line.delivered > 0) {
             self.first_output_at.get_or_insert(now);
         }
         match self.delivery.push(lines) {

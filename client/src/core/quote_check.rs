@@ -204,7 +204,7 @@ fn check_dispatch(
     nodes: &[CheckedNode],
     now: UnixSeconds,
 ) -> Result<Dispatch, QuoteProblem> {
-    if event.to_json().len() > DISPATCH_BYTES_MAX {
+    if event.json_len() > DISPATCH_BYTES_MAX {
         return Err(QuoteProblem::Dispatch("too large for a job open"));
     }
     let parsed = Dispatch::parse(event).map_err(|_: ParseError| QuoteProblem::NoDispatch)?;

@@ -31,8 +31,9 @@ fn verdict(
     let hash = hex::encode(fedai_protocol::job_open::request_hash(REQUEST.as_bytes()));
     // A priced offer, for the checks of amounts.
     if receipt.model_digest.as_deref() == Some("priced") {
-        node.offer.message.digest = Some("priced".into());
-        node.offer.message.price = Price { output: MsatPerMtok::saturating(1_000_000), ..Price::FREE };
+        let offer = std::sync::Arc::make_mut(&mut node.offer.message);
+        offer.digest = Some("priced".into());
+        offer.price = Price { output: MsatPerMtok::saturating(1_000_000), ..Price::FREE };
         node.max_cost = Msat::saturating(4);
     }
     let mut known = KnownJob {

@@ -21,9 +21,9 @@ use super::session::{Phase, Session};
 pub(crate) struct JobBook {
     /// Jobs without their terminal frame. Apart from the finished ones, which are many and are asked for rarely: these
     /// here are gone through for each line of output.
-    unfinished: BTreeMap<JobId, Session>,
+    unfinished: BTreeMap<JobId, Box<Session>>,
     line: VecDeque<JobId>,
-    finished: BTreeMap<JobId, Session>,
+    finished: BTreeMap<JobId, Box<Session>>,
     /// The oldest first.
     finish_order: VecDeque<JobId>,
     finished_bytes: usize,
@@ -36,7 +36,7 @@ pub(crate) struct JobBook {
 impl JobBook {
     /// A session, open or finished.
     pub(crate) fn get_mut(&mut self, job: &JobId) -> Option<&mut Session> {
-        self.unfinished.get_mut(job).or_else(|| self.finished.get_mut(job))
+        self.unfinished.get_mut(job).or_else(|| self.finished.get_mut(job)).map(AsMut::as_mut)
     }
 
     /// Adds an admitted job; it waits, or uploads first.
@@ -44,7 +44,7 @@ impl JobBook {
         if session.phase == Phase::Queued {
             self.line.push_back(session.job);
         }
-        self.unfinished.insert(session.job, session);
+        self.unfinished.insert(session.job, Box::new(session));
     }
 
     /// The upload of a job is complete: it waits for a slot.
@@ -61,7 +61,7 @@ impl JobBook {
             return None;
         }
         let job = self.line.pop_front()?;
-        let session = self.unfinished.get_mut(&job)?;
+        let session = self.unfinished.get_mut(&job)?.as_mut();
         session.phase = Phase::Running;
         session.times.started = Some(now);
         self.running = self.running.saturating_add(1);
@@ -169,21 +169,26 @@ impl JobBook {
             jobs: self.open_count(),
             of_client: self.unfinished.values().filter(|session| session.terms.client == *client).count(),
             queued: self.line.len(),
-            bulk_bytes: self.unfinished.values().map(bulk).fold(0, u64::saturating_add),
+            bulk_bytes: self.unfinished.values().map(|session| bulk(session)).fold(0, u64::saturating_add),
             wait_ms: self.wait_ms(pace, slots, now),
         }
     }
 
     /// Predicted wait of one more job: nothing while a slot is free, else all remaining work over the slots.
-    pub(crate) fn wait_ms(&self, pace: &PaceBook, slots: u32, now: UnixMicros) -> u64 {
+    pub(crate) fn wait_ms<'a>(&'a self, pace: &PaceBook, slots: u32, now: UnixMicros) -> u64 {
         let busy = self.running.saturating_add(self.line.len());
         let foreign = u64::from(self.foreign);
         let slots = u64::from(slots.max(1));
         if (busy as u64).saturating_add(foreign) < slots {
             return 0;
         }
-        let left = |session: &Session| {
-            let whole = pace.of(&session.terms.model).job_ms(session.output_cap);
+        // Jobs of a node are mostly for one model.
+        let mut latest = ("", pace.of(""));
+        let left = |session: &'a Session| {
+            if latest.0 != session.terms.model {
+                latest = (&session.terms.model, pace.of(&session.terms.model));
+            }
+            let whole = latest.1.job_ms(session.output_cap);
             match session.phase {
                 // A job that takes longer than expected has an unknown rest, not none.
                 Phase::Running => {
@@ -194,7 +199,7 @@ impl JobBook {
                 Phase::Closing | Phase::Closed => 0,
             }
         };
-        let ours = self.unfinished.values().map(left).fold(0, u64::saturating_add);
+        let ours = self.unfinished.values().map(AsRef::as_ref).map(left).fold(0, u64::saturating_add);
         let theirs = foreign.saturating_mul(pace.of("").job_ms(u64::MAX));
         (ours.saturating_add(theirs) / slots).max(1)
     }

@@ -16,6 +16,7 @@ pub(crate) mod job_desk;
 pub(crate) mod leaving;
 pub mod metering;
 pub mod node_core;
+pub mod node_state;
 pub mod offers;
 pub mod pace;
 pub mod policy;
@@ -28,4 +29,5 @@ pub mod standing_verdict;
 #[cfg(test)]
 mod tests;
 
-pub use node_core::{Action, Input, NodeCore, NodeState, OperatorCommand, Restored, RestoredJob, RunnerWork};
+pub use node_core::{Action, Input, NodeCore, OperatorCommand, Restored, RestoredJob, RunnerWork};
+pub use node_state::{NodeQueues, NodeState};

@@ -22,6 +22,7 @@ use super::flood_gate::FloodGate;
 use super::job_book::JobBook;
 use super::leaving::Leave;
 use super::metering::ReportedUsage;
+use super::node_state::{NodeQueues, NodeState};
 use super::offers::{LocalModel, OfferBook, PublishedOffer};
 use super::pace::PaceBook;
 use super::policy::NodePolicy;
@@ -226,25 +227,6 @@ pub struct RestoredJob {
     pub ticket_expires: UnixSeconds,
 }
 
-/// The node, for status and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeState {
-    /// What its descriptor says; none before it was announced.
-    pub announced: Option<NodeStatus>,
-    /// Jobs on the runner.
-    pub running: usize,
-    /// Jobs in line.
-    pub queued: usize,
-    /// Jobs that have not been answered to the end.
-    pub open: usize,
-    /// Jobs at once.
-    pub slots: u32,
-    /// Next receipt of the chain.
-    pub chain: ChainHead,
-    /// Predicted wait of one more job.
-    pub wait_ms: u64,
-}
-
 /// The node.
 pub struct NodeCore {
     pub(super) policy: NodePolicy,
@@ -370,6 +352,13 @@ impl NodeCore {
             chain: self.chain,
             wait_ms: self.jobs.wait_ms(&self.pace, slots, now),
         }
+    }
+
+    /// Its queues.
+    #[must_use]
+    pub fn queues(&self) -> NodeQueues {
+        let (running, queued, open) = (self.jobs.running(), self.jobs.queued(), self.jobs.open_count());
+        NodeQueues { running, queued, open, slots: self.offers.slots() }
     }
 
     /// The models offered now.

@@ -200,7 +200,7 @@ impl Session {
         line: &str,
     ) -> Result<Vec<SessionFrame>, OutputError> {
         let before = self.output.text_bytes();
-        self.output.push(line)?;
+        self.output.count(line)?;
         self.pieces = self.pieces.saturating_add(u64::from(self.output.text_bytes() > before));
         if self.frames.len() + 64 > RESUME_FRAMES_MAX {
             return Err(OutputError::TooLarge);

@@ -183,6 +183,12 @@ pub struct Fleet {
     /// The rows again, as judging reads them.
     #[serde(skip)]
     blocks: Vec<Block>,
+    /// Rows whose breaker is not closed.
+    #[serde(skip)]
+    broken: usize,
+    /// Nodes of the rows, side by side: what a node is looked up in.
+    #[serde(skip)]
+    keys: Vec<PublicKey>,
 }
 
 #[derive(Deserialize)]
@@ -204,7 +210,9 @@ impl Fleet {
     pub fn new(model: String, prior: FleetPrior, mut rows: Vec<CandidateView>) -> Self {
         rows.sort_by_key(|row| (row.node, row.offer));
         let blocks = Block::of(&rows);
-        Self { model, prior, rows, blocks }
+        let broken = rows.iter().filter(|row| is_broken(row)).count();
+        let keys = rows.iter().map(|row| row.node).collect();
+        Self { model, prior, rows, blocks, broken, keys }
     }
 
     /// Model.
@@ -234,10 +242,14 @@ impl Fleet {
             Ok(at) => {
                 columns::write(&mut self.blocks, at, &row);
                 if let Some(slot) = self.rows.get_mut(at) {
+                    self.broken += usize::from(is_broken(&row));
+                    self.broken -= usize::from(is_broken(slot));
                     *slot = row;
                 }
             }
             Err(at) => {
+                self.broken += usize::from(is_broken(&row));
+                self.keys.insert(at, row.node);
                 self.rows.insert(at, row);
                 columns::write_from(&mut self.blocks, &self.rows, at);
             }
@@ -246,9 +258,17 @@ impl Fleet {
 
     pub(crate) fn remove(&mut self, node: &PublicKey, offer: &EventId) {
         if let Ok(at) = self.rows.binary_search_by_key(&(*node, *offer), |row| (row.node, row.offer)) {
-            self.rows.remove(at);
+            let row = self.rows.remove(at);
+            self.keys.remove(at);
+            self.broken -= usize::from(is_broken(&row));
             columns::write_from(&mut self.blocks, &self.rows, at);
         }
+    }
+
+    /// Candidates that a breaker keeps out now.
+    pub(super) fn out(&self, now: UnixMicros) -> usize {
+        // Mostly no breaker is anything but closed, and there is nothing to go through.
+        if self.broken == 0 { 0 } else { self.rows.iter().filter(|row| row.breaker_until > now).count() }
     }
 
     /// The rows as judging reads them.
@@ -258,8 +278,8 @@ impl Fleet {
 
     /// Where the candidates of one node are.
     pub(super) fn range_of(&self, node: &PublicKey) -> Range<usize> {
-        let from = self.rows.partition_point(|row| row.node < *node);
-        let further = self.rows.iter().skip(from).take_while(|row| row.node == *node).count();
+        let from = self.keys.partition_point(|key| key < node);
+        let further = self.keys.iter().skip(from).take_while(|key| *key == node).count();
         from..from + further
     }
 
@@ -267,11 +287,17 @@ impl Fleet {
     pub(crate) fn change(&mut self, node: &PublicKey, mut change: impl FnMut(&mut CandidateView)) {
         for at in self.range_of(node) {
             if let Some(row) = self.rows.get_mut(at) {
+                let before = usize::from(is_broken(row));
                 change(row);
+                self.broken = self.broken + usize::from(is_broken(row)) - before;
                 columns::write(&mut self.blocks, at, row);
             }
         }
     }
+}
+
+const fn is_broken(row: &CandidateView) -> bool {
+    row.breaker_until.0 != 0
 }
 
 /// The bit of a payment method; none for the unknown one, which is never acceptable.

@@ -24,7 +24,8 @@ pub struct DecisionEntry {
     /// The request.
     pub request_id: EventId,
     /// The request's content: the shape of a job, never a word of it.
-    pub request: QuoteRequest,
+    #[serde(with = "super::arc_serde")]
+    pub request: Arc<QuoteRequest>,
     /// Fee at that time.
     pub fee: RouterFee,
     /// Payment methods routed at that time, as bits.

@@ -41,7 +41,7 @@ pub struct Ticket {
     /// The dispatch.
     pub dispatch: Dispatch,
     /// Receipts charged under it, with what each was charged by.
-    pub receipts: BTreeMap<EventId, PublicKey>,
+    pub receipts: ReceiptsOfTicket,
     /// The job under way.
     pub flight: Option<Flight>,
     /// Its first job was expected to wait in a queue.
@@ -56,6 +56,35 @@ pub struct Ticket {
     pub hedged: bool,
     /// True when its client has said that its first node did not serve.
     pub failure_reported: bool,
+}
+
+/// Receipts under one ticket, by id: one for most, so a list is the whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceiptsOfTicket(Vec<(EventId, PublicKey)>);
+
+impl ReceiptsOfTicket {
+    /// True when the receipt is among them.
+    #[must_use]
+    pub fn contains(&self, id: &EventId) -> bool {
+        self.0.binary_search_by_key(id, |(id, _)| *id).is_ok()
+    }
+
+    /// Their ids, in order.
+    pub fn ids(&self) -> impl Iterator<Item = &EventId> {
+        self.0.iter().map(|(id, _)| id)
+    }
+
+    /// Who signed each.
+    pub fn authors(&self) -> impl Iterator<Item = &PublicKey> {
+        self.0.iter().map(|(_, author)| author)
+    }
+
+    fn insert(&mut self, id: EventId, author: PublicKey) {
+        if let Err(at) = self.0.binary_search_by_key(&id, |(id, _)| *id) {
+            self.0.reserve_exact(1);
+            self.0.insert(at, (id, author));
+        }
+    }
 }
 
 /// What is wrong with a receipt.
@@ -109,10 +138,11 @@ pub enum Standing {
 /// All tickets.
 #[derive(Clone, Debug, Default)]
 pub struct DispatchBook {
-    tickets: BTreeMap<EventId, Ticket>,
+    tickets: BTreeMap<EventId, Box<Ticket>>,
     by_expiry: BTreeMap<(UnixSeconds, EventId), ()>,
     by_client: BTreeMap<(PublicKey, EventId), ()>,
-    by_node: BTreeMap<(PublicKey, EventId), ()>,
+    /// How many tickets name a node.
+    by_node: BTreeMap<PublicKey, usize>,
     flying: BTreeMap<(PublicKey, EventId), ()>,
     reserved: BTreeMap<EventId, (String, Flight)>,
     complete_since: UnixSeconds,
@@ -164,11 +194,14 @@ impl DispatchBook {
         let flight = reserved.or(flight);
         self.by_expiry.insert((message.expires_at, id), ());
         self.by_client.insert((message.client, id), ());
-        self.by_node.extend(message.nodes.iter().map(|named| ((named.node, id), ())));
+        for named in &message.nodes {
+            let tickets = self.by_node.entry(named.node).or_default();
+            *tickets = tickets.saturating_add(1);
+        }
         self.flying.extend(flight.map(|flight| ((flight.node, id), ())));
         let ticket = Ticket {
             dispatch: message,
-            receipts: BTreeMap::new(),
+            receipts: ReceiptsOfTicket::default(),
             queued: flight.is_some_and(|flight| flight.queued),
             beside: flight.map_or(0, |flight| flight.beside),
             hedged: flight.is_some_and(|flight| flight.hedged),
@@ -177,7 +210,7 @@ impl DispatchBook {
             acknowledged: 0,
             failure_reported: false,
         };
-        self.tickets.insert(id, ticket);
+        self.tickets.insert(id, Box::new(ticket));
         true
     }
 
@@ -192,7 +225,7 @@ impl DispatchBook {
                 Standing::Forgotten
             };
         };
-        if ticket.receipts.contains_key(&receipt.id) {
+        if ticket.receipts.contains(&receipt.id) {
             return Standing::Known;
         }
         let dispatch = &ticket.dispatch;
@@ -201,7 +234,7 @@ impl DispatchBook {
         };
         let usage = &message.usage;
         // A node can count its own uses only: after a failover under the same ticket each node is within its part.
-        let used = ticket.receipts.values().filter(|author| **author == receipt.author).count();
+        let used = ticket.receipts.authors().filter(|author| **author == receipt.author).count();
         let breach = if named.offer != message.offer || dispatch.model != message.model {
             Some(Breach::OtherOffer)
         } else if message.amount > named.max_cost {
@@ -252,7 +285,7 @@ impl DispatchBook {
     /// A ticket.
     #[must_use]
     pub fn ticket(&self, dispatch: &EventId) -> Option<&Ticket> {
-        self.tickets.get(dispatch)
+        self.tickets.get(dispatch).map(AsRef::as_ref)
     }
 
     /// A proven acknowledgement of a job that `node` did under a ticket. Gives how unlikely its draw was, and how many
@@ -268,8 +301,7 @@ impl DispatchBook {
     /// True when a remembered ticket names the node.
     #[must_use]
     pub fn names(&self, node: &PublicKey) -> bool {
-        let mut of_node = self.by_node.range((*node, EventId::all_zeros())..);
-        of_node.next().is_some_and(|((key, _), ())| key == node)
+        self.by_node.contains_key(node)
     }
 
     /// The open tickets of `client` that name `node` first, are not served, and whose failure was not reported yet:
@@ -282,7 +314,7 @@ impl DispatchBook {
         for id in open {
             let Some(ticket) = self.tickets.get_mut(&id) else { continue };
             let first = ticket.dispatch.nodes.first().is_some_and(|first| first.node == *node);
-            let unserved = !ticket.receipts.values().any(|by| by == node);
+            let unserved = !ticket.receipts.authors().any(|by| by == node);
             if ticket.dispatch.expires_at >= now && first && unserved && !ticket.failure_reported {
                 ticket.failure_reported = true;
                 reported.push(id);
@@ -305,7 +337,7 @@ impl DispatchBook {
             return None;
         }
         let first = ticket.dispatch.nodes.first()?.node;
-        let unserved = first != *by && !ticket.receipts.values().any(|by| *by == first);
+        let unserved = first != *by && !ticket.receipts.authors().any(|by| *by == first);
         if !unserved || ticket.failure_reported {
             return None;
         }
@@ -364,7 +396,7 @@ impl DispatchBook {
 
     /// Every ticket, by id.
     pub fn tickets(&self) -> impl Iterator<Item = (&EventId, &Ticket)> {
-        self.tickets.iter()
+        self.tickets.iter().map(|(id, ticket)| (id, ticket.as_ref()))
     }
 
     fn forget(&mut self, id: &EventId) {
@@ -374,7 +406,12 @@ impl DispatchBook {
             }
             self.by_client.remove(&(ticket.dispatch.client, *id));
             for named in &ticket.dispatch.nodes {
-                self.by_node.remove(&(named.node, *id));
+                if let Some(tickets) = self.by_node.get_mut(&named.node) {
+                    *tickets = tickets.saturating_sub(1);
+                    if *tickets == 0 {
+                        self.by_node.remove(&named.node);
+                    }
+                }
             }
             self.complete_since = self.complete_since.max(ticket.dispatch.expires_at);
         }

@@ -199,7 +199,7 @@ impl RouterCore {
     /// node's word: the node could name a key of its own.
     fn weighs(&self, ack: &AckHeard) -> Result<(), &'static str> {
         let receipt = &ack.receipt.message;
-        let ticket = self.book.ticket(&receipt.dispatch).filter(|t| t.receipts.contains_key(&ack.receipt.id));
+        let ticket = self.book.ticket(&receipt.dispatch).filter(|t| t.receipts.contains(&ack.receipt.id));
         let ticket = ticket.filter(|_| ack.author == receipt.client).ok_or("without_weight")?;
         match ack.proof {
             AckProof::By(key) if key == ticket.dispatch.client => Ok(()),

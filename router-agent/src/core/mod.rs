@@ -45,6 +45,7 @@ mod standing;
 mod standing_report;
 mod two_choices;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -196,7 +197,7 @@ pub enum Action {
         /// Metric.
         name: &'static str,
         /// Label value.
-        label: String,
+        label: Cow<'static, str>,
     },
 }
 
@@ -337,7 +338,7 @@ impl RouterCore {
         let mut parts: Vec<Vec<u8>> = vec![self.ledger.state_hash().to_vec()];
         for (id, ticket) in self.book.tickets() {
             parts.push(id.to_bytes().to_vec());
-            parts.extend(ticket.receipts.keys().map(|id| id.to_bytes().to_vec()));
+            parts.extend(ticket.receipts.ids().map(|id| id.to_bytes().to_vec()));
         }
         for (node, trust) in self.trust.iter() {
             parts.push(node.to_bytes().to_vec());
@@ -397,8 +398,8 @@ impl RouterCore {
     }
 }
 
-fn count(name: &'static str, label: &str) -> Action {
-    Action::Count { name, label: label.to_owned() }
+fn count(name: &'static str, label: impl Into<Cow<'static, str>>) -> Action {
+    Action::Count { name, label: label.into() }
 }
 
 fn count_admission(admission: Admission, what: &str, out: &mut Vec<Action>) {
@@ -407,5 +408,5 @@ fn count_admission(admission: Admission, what: &str, out: &mut Vec<Action>) {
         Admission::Old => "old",
         Admission::Full => "full",
     };
-    out.push(count("fed_router_announcements_total", &format!("{what},{outcome}")));
+    out.push(count("fed_router_announcements_total", format!("{what},{outcome}")));
 }

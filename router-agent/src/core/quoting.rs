@@ -62,7 +62,7 @@ impl RouterCore {
                 out.push(Action::Quote { asker, draft: Box::new(draft) });
             }
             Err(refusal) => {
-                out.push(count("fed_router_requests_refused_total", &refusal.code.as_str()));
+                out.push(count("fed_router_requests_refused_total", refusal.code.as_str()));
                 // A flood of open requests must not buy a signature each.
                 if sealed || refusal.code != RefusalCode::RateLimited {
                     let expires_at = now.seconds().plus(REFUSAL_SECONDS);
@@ -91,20 +91,21 @@ impl RouterCore {
         request: &Received<QuoteRequest>,
         out: &mut Vec<Action>,
     ) -> Result<Decision, Refusal> {
-        let message = &request.message;
+        // One copy for all who keep the request.
+        let message = &Arc::new(request.message.clone());
         let fleets = self.registry.fleets(message.wanted.model.as_deref());
         let (fee, methods) = (self.terms.quotes.fee, method_bits(&self.terms.quotes.methods));
         let asked = Asked { id: request.id, request: message, fee, methods };
         let seed = self.rng.next_u64();
         let policy = &*self.policy;
         let decision = self.scheduler.plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
-        let grounds = Grounds { now, asked: &asked, policy };
+        let grounds = Grounds { now, asked: &asked, policy, request: message };
         self.standings.note(&grounds, &fleets, decision.as_ref().ok());
         let (outcome, considered) = match &decision {
-            Ok(decision) => ("chosen", decision.record.considered),
-            Err(none) => ("none", none.considered),
+            Ok(decision) => (outcome_name(true, message.mode), decision.record.considered),
+            Err(none) => (outcome_name(false, message.mode), none.considered),
         };
-        out.push(count("fed_router_decisions_total", &format!("{outcome},{}", mode_name(message.mode))));
+        out.push(count("fed_router_decisions_total", outcome));
         out.push(Action::Observe { name: "fed_router_candidates", value: f64::from(considered) });
         let mut decision = decision.map_err(|none| self.desk.refusal(&none))?;
         // One in twenty of those who are told when to hedge comes to do so: that is what a 95th percentile is.
@@ -113,7 +114,7 @@ impl RouterCore {
         self.decisions = self.decisions.wrapping_add(1);
         out.push(Action::Decided(Box::new(DecisionEntry {
             request_id: request.id,
-            request: message.clone(),
+            request: Arc::clone(message),
             fee,
             methods,
             policy: Arc::clone(&self.policy),
@@ -144,12 +145,16 @@ impl RouterCore {
     }
 }
 
-/// A mode as metrics name it.
-const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Cheapest => "cheapest",
-        Mode::Fastest => "fastest",
-        Mode::Balanced => "balanced",
-        Mode::Trusted => "trusted",
+/// What came of a decision, and its mode, as metrics name them.
+const fn outcome_name(is_chosen: bool, mode: Mode) -> &'static str {
+    match (is_chosen, mode) {
+        (true, Mode::Cheapest) => "chosen,cheapest",
+        (true, Mode::Fastest) => "chosen,fastest",
+        (true, Mode::Balanced) => "chosen,balanced",
+        (true, Mode::Trusted) => "chosen,trusted",
+        (false, Mode::Cheapest) => "none,cheapest",
+        (false, Mode::Fastest) => "none,fastest",
+        (false, Mode::Balanced) => "none,balanced",
+        (false, Mode::Trusted) => "none,trusted",
     }
 }

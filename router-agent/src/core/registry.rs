@@ -292,9 +292,8 @@ impl Registry {
     #[must_use]
     pub fn may_eject(&self, now: UnixMicros, model: &str) -> bool {
         let Some(listed) = self.models.get(model) else { return false };
-        let rows = listed.fleet.rows();
-        let out = rows.iter().filter(|row| row.breaker_until > now).count();
-        (out + 1) * 2 <= rows.len()
+        let out = listed.fleet.out(now);
+        (out + 1) * 2 <= listed.fleet.rows().len()
     }
 
     /// Number of live nodes.

@@ -5,6 +5,7 @@
 //! a large one it is the last decision before a tick, after its answer has left, so that no client waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use fedai_protocol::decision_record::Verdict;
 use fedai_protocol::quote_request::Constraints;
@@ -53,14 +54,14 @@ pub(super) struct ModelCounts {
     /// By node and offer, as the fleet is sorted.
     pub(super) offers: Vec<OfferCounts>,
     sizes: VecDeque<(Tokens, Tokens)>,
-    last: Option<(UnixSeconds, QuoteRequest)>,
+    last: Option<(UnixSeconds, Arc<QuoteRequest>)>,
     unlooked: Option<Looked>,
 }
 
 /// A decision whose candidates are to be looked at again.
 #[derive(Clone, Debug)]
 struct Looked {
-    request: QuoteRequest,
+    request: Arc<QuoteRequest>,
     drawn: DrawnOffers,
 }
 
@@ -85,6 +86,7 @@ pub(super) struct Grounds<'a> {
     pub(super) now: UnixMicros,
     pub(super) asked: &'a Asked<'a>,
     pub(super) policy: &'a Policy,
+    pub(super) request: &'a Arc<QuoteRequest>,
 }
 
 /// What is the same for every decision of a router.
@@ -154,7 +156,7 @@ impl Outcome {
 
 impl ModelCounts {
     fn note(&mut self, grounds: &Grounds<'_>, fleet: &Fleet, outcome: &Outcome) {
-        let (now, request) = (grounds.now.seconds(), grounds.asked.request);
+        let (now, request) = (grounds.now.seconds(), grounds.request);
         self.sizes.push_back((request.prompt_tokens, request.max_output_tokens));
         if self.sizes.len() > SIZES_KEPT {
             self.sizes.pop_front();
@@ -189,11 +191,11 @@ impl ModelCounts {
                 LookTerms { fee: grounds.asked.fee, methods: grounds.asked.methods, policy: grounds.policy };
             self.look(grounds.now, &terms, fleet, request, drawn);
         } else {
-            self.unlooked = Some(Looked { request: request.clone(), drawn });
+            self.unlooked = Some(Looked { request: Arc::clone(request), drawn });
         }
         // Once a second is often enough for what a usual request looks like.
         if self.last.as_ref().is_none_or(|(at, _)| *at != now) {
-            self.last = Some((now, request.clone()));
+            self.last = Some((now, Arc::clone(request)));
         }
     }
 
@@ -281,7 +283,7 @@ impl ModelCounts {
             // Whom one client excludes says nothing about the next one.
             constraints: Constraints { only_nodes: vec![], not_nodes: vec![], ..last.constraints.clone() },
             previous_node: None,
-            ..last.clone()
+            ..last.as_ref().clone()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Invariants that need no books: one look at one state.
 
-use fedai_node_agent::core::NodeState;
+use fedai_node_agent::core::NodeQueues;
 use fedai_node_agent::core::policy::JobLimits;
 
 use super::{Check, ensure};
@@ -8,7 +8,7 @@ use crate::money::Accounts;
 use crate::world::Party;
 
 /// A node's queues, after it was touched. `on_runner` is what the runner has.
-pub fn queues(state: &NodeState, limits: &JobLimits, on_runner: usize) -> Check {
+pub fn queues(state: &NodeQueues, limits: &JobLimits, on_runner: usize) -> Check {
     let text = || format!("{state:?}, {on_runner} on the runner");
     let slots = usize::try_from(state.slots).unwrap_or(usize::MAX);
     ensure(state.running <= slots, "queues_within_limits", text)?;

@@ -8,6 +8,7 @@ use fedai_protocol::{EventId, JobId, Message, PublicKey, Receipt, UnixMicros, Us
 
 use super::{Check, Sums, ensure};
 use crate::faults::{FaultKind, Whom};
+use crate::id_map::IdMap;
 use crate::scenario::Scenario;
 use crate::wire::Wire;
 use crate::workload::Arrival;
@@ -22,12 +23,12 @@ pub struct Watcher {
     forgets: bool,
     deadline_seconds: u64,
     /// Jobs that have not ended.
-    jobs: BTreeMap<usize, JobBook>,
-    attempts: BTreeMap<JobId, Attempt>,
+    jobs: IdMap<usize, JobBook>,
+    attempts: IdMap<JobId, Attempt>,
     /// Attempts in order of time, where they are forgotten.
     attempts_at: VecDeque<(UnixMicros, JobId)>,
-    ticket_runs: BTreeMap<(usize, u32, EventId), u32>,
-    chains: BTreeMap<PublicKey, (u64, EventId)>,
+    ticket_runs: IdMap<(usize, u32, EventId), u32>,
+    chains: IdMap<PublicKey, (u64, EventId)>,
     nodes: BTreeMap<PublicKey, Sums>,
     summaries: BTreeMap<(usize, PublicKey, u64), Sums>,
     altered: BTreeSet<EventId>,
@@ -178,7 +179,7 @@ impl Watcher {
 
     /// A receipt is on disk.
     pub fn durable(&mut self, node: PublicKey, event: &VerifiedEvent) -> Check {
-        let receipt = Receipt::parse(event)
+        let receipt = Receipt::parse_shared(event)
             .map_err(|error| ("receipt_chain", format!("a receipt does not parse: {error}")))?;
         let receipt_id = receipt.id;
         let receipt = receipt.message;
@@ -240,7 +241,7 @@ impl Watcher {
 
     /// A receipt was accepted: it is that of this job, and one of a whole answer is enough.
     fn accepted(&mut self, job: usize, settlement: &Settlement) -> Check {
-        let Ok(receipt) = Receipt::parse(&settlement.receipt) else {
+        let Ok(receipt) = Receipt::parse_shared(&settlement.receipt) else {
             return Err(("overcharge_is_refused", format!("job {job} accepts what is no receipt")));
         };
         let receipt = receipt.message;
@@ -337,7 +338,7 @@ impl Watcher {
 
     /// The last look: the router's books are the nodes' books.
     pub fn at_the_end(&self) -> Check {
-        let open = self.jobs.keys().next();
+        let open = self.jobs.keys().min();
         ensure(open.is_none(), "every_job_ends", || format!("job {} never ended", open.unwrap_or(&0)))?;
         let mut router: BTreeMap<PublicKey, Sums> = BTreeMap::new();
         let of_honest = |(_, node, _): &(usize, PublicKey, u64)| !self.honesty.liars.contains(node);

@@ -66,7 +66,7 @@ impl Disk {
     }
 
     fn store(&mut self, event: &VerifiedEvent, dispatch: &VerifiedEvent, now: UnixSeconds) {
-        let Ok(receipt) = Receipt::parse(event) else { return };
+        let Ok(receipt) = Receipt::parse_shared(event) else { return };
         self.head = ChainHead { seq: receipt.message.seq.saturating_add(1), prev: receipt.id };
         if self.keeps_jobs {
             self.owed.push_back(event.clone());

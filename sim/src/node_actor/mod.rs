@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fedai_node_agent::core::offers::LocalModel;
 use fedai_node_agent::core::policy::NodePolicy;
 use fedai_node_agent::core::receipt_chain::ChainHead;
-use fedai_node_agent::core::{Action, Input, NodeCore, NodeState};
+use fedai_node_agent::core::{Action, Input, NodeCore, NodeQueues, NodeState};
 use fedai_protocol::job_open::JobEndpoint;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::{JobId, Price, PublicKey, UnixMicros, VerifiedEvent};
@@ -161,6 +161,12 @@ impl NodeActor {
     #[must_use]
     pub fn state(&self, now: UnixMicros) -> Option<NodeState> {
         self.life.as_ref().map(|life| life.core.state(now))
+    }
+
+    /// What its core has to do, while it lives.
+    #[must_use]
+    pub fn queues(&self) -> Option<NodeQueues> {
+        self.life.as_ref().map(|life| life.core.queues())
     }
 
     /// When its core wants to be asked again.

@@ -10,8 +10,6 @@ mod cuts;
 mod inspection;
 mod one_relay;
 
-use std::collections::BTreeMap;
-
 use fedai_protocol::event_kinds::{
     EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK,
     SESSION_FRAME, STORED,
@@ -24,6 +22,7 @@ use self::one_relay::OneRelay;
 use crate::chance::Chance;
 use crate::conduct::RelayConduct;
 use crate::faults::{Fault, FaultKind, Fired, Whom};
+use crate::id_map::IdMap;
 use crate::wire::Payload;
 use crate::world::Party;
 
@@ -83,7 +82,7 @@ pub struct RelayModel {
     cuts: Cuts,
     way_micros: u64,
     jitter_micros: f64,
-    listeners: BTreeMap<PublicKey, Party>,
+    listeners: IdMap<PublicKey, Party>,
     carried: Carried,
 }
 
@@ -99,7 +98,7 @@ impl RelayModel {
             cuts: Cuts::default(),
             way_micros: way_ms.saturating_mul(1_000),
             jitter_micros: jitter_ms as f64 * 1_000.0,
-            listeners: BTreeMap::new(),
+            listeners: IdMap::default(),
             carried: Carried::default(),
         }
     }

@@ -70,16 +70,24 @@ impl Prompt {
     pub fn short_words(&self, from: u64, below: u64) -> String {
         let words = usize::try_from(below.saturating_sub(from)).unwrap_or(0);
         let mut text = String::with_capacity(words.saturating_mul(4));
-        for number in from..below {
-            text.extend(self.short_word(number));
+        let mut code = self.short_code(from);
+        for _ in from..below {
+            for digit in Self::short_word(code) {
+                text.push(char::from(digit));
+            }
+            code = if code == 999 { 0 } else { code + 1 };
         }
         text
     }
 
-    fn short_word(&self, number: u64) -> [char; 4] {
-        let code = number.wrapping_add((self.job as u64).wrapping_mul(31)) % 1_000;
-        let digit = |value: u64| char::from_digit((value % 10) as u32, 10).unwrap_or('0');
-        [digit(code / 100), digit(code / 10), digit(code), ' ']
+    /// The number in a word, of three digits.
+    const fn short_code(&self, number: u64) -> u64 {
+        number.wrapping_add((self.job as u64).wrapping_mul(31)) % 1_000
+    }
+
+    fn short_word(code: u64) -> [u8; 4] {
+        let digit = |value: u64| b'0' + (value % 10) as u8;
+        [digit(code / 100), digit(code / 10), digit(code), b' ']
     }
 
     /// The whole answer.
@@ -95,15 +103,16 @@ pub struct AnswerReader {
     prompt: Prompt,
     is_short: bool,
     word: u64,
-    /// What is left of the word that was begun.
+    /// What is left of the word that was begun; on the typed wire, the bytes of it that have been read.
     rest: String,
+    read: usize,
 }
 
 impl AnswerReader {
     /// Before the first word. `is_short` on the typed wire.
     #[must_use]
     pub const fn new(prompt: Prompt, is_short: bool) -> Self {
-        Self { prompt, is_short, word: 0, rest: String::new() }
+        Self { prompt, is_short, word: 0, rest: String::new(), read: 0 }
     }
 
     /// Back to the first word.
@@ -113,17 +122,16 @@ impl AnswerReader {
 
     /// True when the answer goes on like this.
     pub fn goes_on(&mut self, text: &str) -> bool {
+        if self.is_short {
+            return text.bytes().all(|byte| self.takes(byte));
+        }
         let mut left = text;
         while !left.is_empty() {
             if self.rest.is_empty() {
                 if self.word >= self.prompt.words {
                     return false;
                 }
-                self.rest = if self.is_short {
-                    self.prompt.short_words(self.word, self.word.saturating_add(1))
-                } else {
-                    self.prompt.word(self.word)
-                };
+                self.rest = self.prompt.word(self.word);
                 self.word = self.word.saturating_add(1);
             }
             let common = self.rest.len().min(left.len());
@@ -136,10 +144,24 @@ impl AnswerReader {
         true
     }
 
+    /// True when a short answer goes on with this byte.
+    fn takes(&mut self, byte: u8) -> bool {
+        let word = Prompt::short_word(self.prompt.short_code(self.word));
+        if self.word >= self.prompt.words || word.get(self.read) != Some(&byte) {
+            return false;
+        }
+        self.read += 1;
+        if self.read == word.len() {
+            self.word = self.word.saturating_add(1);
+            self.read = 0;
+        }
+        true
+    }
+
     /// True when nothing is missing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.rest.is_empty() && self.word == self.prompt.words
+        self.rest.is_empty() && self.read == 0 && self.word == self.prompt.words
     }
 }
 

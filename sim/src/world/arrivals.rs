@@ -93,7 +93,7 @@ impl World {
                 client.faults.begin(fault, chance);
             }
             client.start(&mut parties.client_conduct, turn);
-            parties.clients.insert(job, client);
+            parties.clients.insert(job, Box::new(client));
         })
     }
 

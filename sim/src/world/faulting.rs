@@ -338,10 +338,7 @@ impl World {
 
     /// Nodes that have not answered all jobs to the end.
     pub(super) fn busy_nodes(&self) -> usize {
-        let is_busy = |node: &&NodeActor| {
-            let now = self.clock_of(Party::Node(node.index()));
-            node.state(now).is_none_or(|state| state.open > 0)
-        };
+        let is_busy = |node: &&NodeActor| node.queues().is_none_or(|queues| queues.open > 0);
         self.parties.nodes.iter().take(self.first_sybil).filter(is_busy).count()
     }
 

@@ -20,6 +20,7 @@ use self::parties::{Owners, Parties};
 use crate::agenda::Agenda;
 use crate::chance::{Chance, Stream};
 use crate::hooks::{Hooks, OracleHandle};
+use crate::id_map::IdMap;
 use crate::invariants::{self, Violation, Watcher};
 use crate::money::Accounts;
 use crate::relay_model::RelayModel;
@@ -41,8 +42,8 @@ pub struct World {
     owners: Owners,
     prices: BTreeMap<usize, repricing::Seller>,
     oracle: Option<OracleHandle>,
-    ticks: BTreeMap<Party, UnixMicros>,
-    spins: BTreeMap<Party, (UnixMicros, u32)>,
+    ticks: IdMap<Party, UnixMicros>,
+    spins: IdMap<Party, (UnixMicros, u32)>,
     /// How far clocks are ahead, in microseconds.
     skews: BTreeMap<Party, i64>,
     /// What each party has heard and acted on, in this life.
@@ -85,8 +86,8 @@ impl World {
             owners: Owners::default(),
             prices: BTreeMap::new(),
             oracle: hooks.wants_oracle.then(OracleHandle::default),
-            ticks: BTreeMap::new(),
-            spins: BTreeMap::new(),
+            ticks: IdMap::default(),
+            spins: IdMap::default(),
             skews: BTreeMap::new(),
             heard: BTreeSet::new(),
             owed: 0,

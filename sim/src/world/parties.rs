@@ -1,11 +1,10 @@
 //! Who lives in a world.
 
-use std::collections::BTreeMap;
-
 use fedai_protocol::PublicKey;
 
 use super::faulting;
 use crate::client_actor::{ClientActor, MaybeDishonest};
+use crate::id_map::IdMap;
 use crate::node_actor::NodeActor;
 use crate::router_actor::RouterActor;
 use crate::scenario::{START, Scenario};
@@ -13,7 +12,7 @@ use crate::wire::Mint;
 use crate::workload::JobBlocks;
 
 /// Somebody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// A router.
     Router(usize),
@@ -46,7 +45,7 @@ impl Party {
 pub(super) struct Parties {
     pub(super) routers: Vec<RouterActor>,
     pub(super) nodes: Vec<NodeActor>,
-    pub(super) clients: BTreeMap<usize, ClientActor>,
+    pub(super) clients: IdMap<usize, Box<ClientActor>>,
     pub(super) client_conduct: MaybeDishonest,
 }
 
@@ -61,13 +60,13 @@ impl Parties {
             NodeActor::new(index, spec, &scenario.terms, START, mint).with_blocks(blocks.clone())
         };
         let nodes = nodes.map(node).collect();
-        Self { routers, nodes, clients: BTreeMap::new(), client_conduct: None }
+        Self { routers, nodes, clients: IdMap::default(), client_conduct: None }
     }
 }
 
 /// Which node had which key.
 #[derive(Debug, Default)]
-pub(super) struct Owners(BTreeMap<PublicKey, usize>);
+pub(super) struct Owners(IdMap<PublicKey, usize>);
 
 impl Owners {
     pub(super) fn learn(&mut self, nodes: &[NodeActor]) {

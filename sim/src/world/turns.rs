@@ -6,7 +6,6 @@ use fedai_protocol::{Msat, PublicKey, UnixMicros};
 use super::happenings::Happening;
 use super::parties::Parties;
 use super::{DISK_MS, Party, SERVICE_RESTART_SECONDS, World};
-use crate::client_actor::ClientActor;
 use crate::hooks::Truth;
 use crate::invariants::{self, Check, Violation};
 use crate::node_actor::NodeActor;
@@ -65,7 +64,7 @@ impl World {
             self.apply(now, party, effect)?;
         }
         if let Party::Client(job) = party
-            && self.parties.clients.get(&job).is_some_and(ClientActor::is_ended)
+            && self.parties.clients.get(&job).is_some_and(|client| client.is_ended())
             && self.scenario.tamper != Some(Tamper::ForgetEnding)
         {
             self.remove_client(job);
@@ -77,7 +76,7 @@ impl World {
             self.agenda.at(now.plus_seconds(SERVICE_RESTART_SECONDS), Happening::Restart(party));
         }
         self.plan_tick(now, party);
-        self.check_party(now, party)?;
+        self.check_party(party)?;
         self.check(self.watcher.conservation(self.parties.clients.len()))
     }
 
@@ -304,12 +303,11 @@ impl World {
         }
     }
 
-    fn check_party(&mut self, now: UnixMicros, party: Party) -> Result<(), Violation> {
+    fn check_party(&mut self, party: Party) -> Result<(), Violation> {
         let Party::Node(index) = party else { return Ok(()) };
-        let now = self.clock_of(party).max(now);
         let node = self.parties.nodes.get_mut(index).filter(|node| node.is_honest());
         let Some(node) = node else { return Ok(()) };
-        let Some(state) = node.state(now) else { return Ok(()) };
+        let Some(state) = node.queues() else { return Ok(()) };
         if node.has_stalled() {
             return Ok(());
         }
@@ -326,7 +324,7 @@ impl World {
         let at = match party {
             Party::Router(index) => self.parties.routers.get(index).and_then(RouterActor::poll_timeout),
             Party::Node(index) => self.parties.nodes.get(index).and_then(NodeActor::poll_timeout),
-            Party::Client(job) => self.parties.clients.get(&job).and_then(ClientActor::poll_timeout),
+            Party::Client(job) => self.parties.clients.get(&job).and_then(|client| client.poll_timeout()),
         };
         // A timer that is due already fires a moment later, as a real one does.
         let Some(at) = at.map(|at| self.world_time(party, at).max(now.plus(1))) else { return };
