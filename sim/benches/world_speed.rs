@@ -1,9 +1,9 @@
 //! How fast a world runs and how that grows: processor time a request and peak memory by nodes and requests, with the
 //! production cores of router, nodes and clients on the typed wire and all invariants watched.
 //!
-//! `cargo bench -p fedai-sim --bench world_speed -- [NODES:REQUESTS]… [--plots DIR]` prints a line for each world, each of
-//! which has a process of its own, and draws both figures. Time is the processor's, not the clock's: other work on the
-//! machine counts for less.
+//! `cargo bench -p fedai-sim --bench world_speed -- [NODES:REQUESTS]… [--plots DIR]` prints a line for each world, each
+//! of which has a process of its own, and draws both figures. Time is the processor's, not the clock's: other work on
+//! the machine counts for less.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![allow(
@@ -74,8 +74,8 @@ fn main() {
         let Figures { seconds, busy_seconds, done, events, megabytes, .. } = figures;
         let (each, rate) = (figures.micros(), requests as f64 / busy_seconds);
         println!(
-            "| {nodes} | {requests} | {busy_seconds:.1} | {each:.1} | {rate:.0} | {seconds:.1} | {done:.2} % | {events:.1} | \
-             {megabytes:.0} |"
+            "| {nodes} | {requests} | {busy_seconds:.1} | {each:.1} | {rate:.0} | {seconds:.1} | {done:.2} % | \
+             {events:.1} | {megabytes:.0} |"
         );
         all.push(figures);
     }
