@@ -2,7 +2,8 @@
 //!
 //! Relay, router and node are the built `fedai` binary, each a process of its own on a port that the kernel chose;
 //! the buyers are this process. Prints Markdown tables; asserts nothing. `cargo bench -p fedai-client --bench network`,
-//! with `-- --quick` for a short run that only shows that everything works.
+//! with `-- --quick` for a short run that only shows that everything works. `-- --upstream HOST:PORT` only serves the
+//! runner that costs nothing, for `client/benches/peers.py`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "a benchmark reads the clock")]
 
@@ -36,6 +37,9 @@ fn main() {
     let has = |word: &str| words.iter().any(|given| given == word);
     let size = if has("--quick") { QUICK } else { FULL };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let Some(at) = words.iter().position(|word| word == "--upstream") {
+        return runtime.block_on(upstream::serve(words[at + 1].parse().unwrap()));
+    }
     runtime.block_on(async {
         println!("Load average before: {}", cpu_time::load_average());
         let costs = step_costs::measure();

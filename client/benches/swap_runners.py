@@ -1,0 +1,170 @@
+"""Two different real runners behind two nodes, the one in use taken away under load: does a client notice more than the
+price?
+
+usage: python3 client/benches/swap_runners.py --fedai BINARY --runner URL --other URL [--clients N] [--seconds N]
+
+Both runners must be OpenAI-compatible servers on loopback that name their model alike, for example llama.cpp's server
+and tinygrad's, each started with the alias `smollm2-135m`. The nodes ask different prices. Clients ask the endpoint
+again and again; in the middle, the node that is in use is told to stop (SIGTERM) and later started again. Prints, for
+each phase, how many answers came, from which node and at which price, and every error with its code; exits with 1 when
+there was an error or when nothing was swapped.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+PRICES = {"cheap": 1_000_000, "dear": 3_000_000}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def fetch(url, body=None, seconds=300):
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=seconds) as answer:
+        return json.load(answer)
+
+
+class World:
+    def __init__(self, folder, fedai):
+        self.folder, self.fedai, self.parts = folder, fedai, {}
+
+    def start(self, name, *words):
+        log = open(self.folder / f"{name}.log", "ab")
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "RUST_LOG": "warn"}
+        words = [str(word) for word in (self.fedai, *words)]
+        self.parts[name] = subprocess.Popen(
+            words, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+    def stop(self, name):
+        self.parts[name].send_signal(signal.SIGTERM)
+        self.parts[name].wait(timeout=120)
+
+    def node(self, name, relay, runner):
+        price = PRICES[name]
+        self.start(
+            name, "node-agent", "run", "--relay", relay, "--data", self.folder / name, "--name", name,
+            "--runner", runner, "--price-input", price, "--price-output", price, "--allow-private-relays",
+        )
+
+
+class Load:
+    """Clients that ask one question after the other and keep what came."""
+
+    def __init__(self, url, model, clients):
+        self.url, self.model, self.answers, self.is_over, self.phase = url, model, [], False, "before"
+        self.threads = [threading.Thread(target=self.ask, args=(number,)) for number in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self, number):
+        count = 0
+        while not self.is_over:
+            count += 1
+            question = f"Client {number}, question {count}: name a colour."
+            body = {"model": self.model, "messages": [{"role": "user", "content": question}], "max_tokens": 8}
+            phase = self.phase
+            try:
+                answer = fetch(f"{self.url}/chat/completions", body)
+                text = answer["choices"][0]["message"]["content"]
+                good = bool(text) and answer["fedai"]["verified"]
+                tokens, cost = answer["usage"]["total_tokens"], answer["usage"]["cost_msat"]
+                self.answers.append((phase, answer["fedai"]["node"], cost / tokens, "" if good else "empty"))
+            except urllib.error.HTTPError as error:
+                self.answers.append((phase, "", 0, json.load(error)["error"]["code"]))
+            except OSError as error:
+                self.answers.append((phase, "", 0, str(error)))
+
+    def stop(self):
+        self.is_over = True
+        for thread in self.threads:
+            thread.join()
+
+
+def wait_for(what, seconds=300):
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return what()
+        except (OSError, LookupError) as error:
+            if time.monotonic() > until:
+                raise SystemExit(f"not in time: {error}") from error
+            time.sleep(0.5)
+
+
+def run(world, arguments):
+    relay, listen = f"ws://127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    world.start("relay", "relay-bridge", "serve", "--listen", relay.removeprefix("ws://"))
+    world.start("router", "router-agent", "run", "--relay", relay, "--data", world.folder / "router")
+    world.node("cheap", relay, arguments.runner)
+    world.node("dear", relay, arguments.other)
+    client = ["--relay", relay, "--data", world.folder / "client", "--mode", "cheapest", "--timeout", "4m"]
+    world.start("serve", "serve", "--listen", listen, *client)
+    url = f"http://{listen}/v1"
+
+    def offered():
+        models = fetch(f"{url}/models")["data"]
+        return next(model["id"] for model in models if model["nodes"] == 2)
+
+    model = wait_for(lambda: offered())
+    load = Load(url, model, arguments.clients)
+    time.sleep(arguments.seconds)
+    load.phase = "cheap node stopped"
+    world.stop("cheap")
+    time.sleep(arguments.seconds)
+    load.phase = "cheap node back"
+    world.node("cheap", relay, arguments.runner)
+    time.sleep(arguments.seconds)
+    load.stop()
+    return load.answers
+
+
+def report(answers):
+    seen = collections.Counter((phase, node[:8], round(price, 1)) for phase, node, price, error in answers if not error)
+    print("| asked while | node | msat a token | answers |\n|---|---|---|---|")
+    for (phase, node, price), count in seen.items():
+        print(f"| {phase} | {node}… | {price} | {count} |")
+    errors = collections.Counter((phase, error) for phase, _, _, error in answers if error)
+    print(f"\nerrors: {dict(errors) or 'none'}")
+    return not errors and len({node for _, node, _, error in answers if not error}) == 2
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fedai", type=pathlib.Path, required=True)
+    parser.add_argument("--runner", required=True, help="the runner of the cheap node")
+    parser.add_argument("--other", required=True, help="the runner of the dear node")
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=60, help="length of each phase")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(pathlib.Path(folder), arguments.fedai.resolve())
+        try:
+            answers = run(world, arguments)
+        finally:
+            for part in world.parts.values():
+                part.terminate()
+            for part in world.parts.values():
+                part.wait()
+    raise SystemExit(0 if report(answers) else 1)
+
+
+if __name__ == "__main__":
+    main()
