@@ -130,7 +130,10 @@ fn plan(settings: &Settings, arguments: &BenchArgs) -> LoadPlan {
         model: arguments.model.clone(),
         requests: arguments.requests,
         warm_up: arguments.warmup,
-        pace: arguments.rate.map_or(Pace::Closed(arguments.concurrency.unwrap_or(1)), Pace::Open),
+        pace: match arguments.rate {
+            Some(per_second) => Pace::Open(per_second),
+            None => Pace::Closed(arguments.concurrency.unwrap_or(1)),
+        },
         is_streamed: arguments.stream,
         prompt_tokens: arguments.prompt_tokens,
         max_tokens: arguments.max_tokens,

@@ -45,7 +45,7 @@ pub enum TargetError {
         /// Which model was asked for.
         model: String,
         /// What came instead.
-        error: ExchangeError,
+        error: Box<ExchangeError>,
         /// The way out.
         hint: String,
     },
@@ -92,7 +92,7 @@ impl Target {
                 url: self.url.clone(),
                 model: plan.model.clone(),
                 hint: self.hint(&error),
-                error,
+                error: Box::new(error),
             }),
         }
     }
