@@ -41,7 +41,7 @@ pub fn check(root: &Value, schema: &Value, value: &Value, place: &str) {
         }
         for (name, field) in fields {
             let named = &schema["additionalProperties"];
-            let known = schema["properties"].get(name).or(Some(named).filter(|schema| schema.is_object()));
+            let known = schema["properties"].get(name).or_else(|| named.is_object().then_some(named));
             let known = known.unwrap_or_else(|| panic!("{place}: {name} is not in the schema"));
             check(root, known, field, &format!("{place}.{name}"));
         }
