@@ -58,6 +58,9 @@ pub const OUTPUT_BYTES_MAX: usize = 2 * 1_048_576;
 pub const OUTPUT_CHUNK_BYTES_MAX: usize = 12_288;
 /// Frames out of order that a receiver holds while waiting for the missing one.
 pub const REORDER_FRAMES_MAX: usize = 512;
+/// Frames that a node sends ahead of the client's acknowledgement before it lets its runner wait: four times what a
+/// client acknowledges at once, and half of what it holds.
+pub const UNACKED_FRAMES_MAX: u64 = 256;
 /// Frames a sender keeps for `resume`: more than any output that fits [`OUTPUT_BYTES_MAX`] at normal chunk sizes.
 pub const RESUME_FRAMES_MAX: usize = 16_384;
 
@@ -132,3 +135,28 @@ pub const OUTBOX_EVENTS_MAX: usize = 65_536;
 pub const RELAY_SUBSCRIPTIONS_MAX: usize = 128;
 /// Longest journal record.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 1_048_576;
+
+/// Connections to a node's gateway at once: one for each client, whatever the number of its jobs.
+pub const GATEWAY_CONNECTIONS_MAX: usize = 1_024;
+/// Subscriptions of one connection to a gateway: one for each job under way, and a busy endpoint has many.
+pub const GATEWAY_SUBSCRIPTIONS_MAX: usize = 256;
+/// Keys in one filter at a gateway: a client listens for its own sessions and for nobody else's.
+pub const GATEWAY_FILTER_KEYS_MAX: usize = 64;
+/// Unsent bytes of one connection to a gateway: two answers of the largest size. What does not fit is asked for again.
+pub const GATEWAY_QUEUE_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
+/// Events that one connection may send to a gateway in a minute: the pieces of the largest request in two seconds. A
+/// faster one is read more slowly, nothing is refused.
+pub const GATEWAY_EVENTS_PER_MINUTE: u32 = 24_000;
+/// Events that wait for the node behind its gateway; connections wait while it is full.
+pub const GATEWAY_INBOX_EVENTS_MAX: usize = 1_024;
+/// Events of its own that a gateway shows: announcements and the newest receipts.
+pub const GATEWAY_STORED_EVENTS_MAX: usize = 4_096;
+/// Events in one answer of a gateway: a page for a browser, not an export.
+pub const GATEWAY_QUERY_EVENTS_MAX: usize = 500;
+/// Silence after which a gateway ends a connection, in seconds: our clients ping every 15.
+pub const GATEWAY_SILENCE_SECONDS: u64 = 60;
+/// Gateways that one client keeps connections to; the least recently used one is left first.
+pub const CLIENT_GATEWAYS_MAX: usize = 16;
+/// How long a job waits for the connection to a gateway before it goes through relays, in milliseconds: three round
+/// trips between continents. The connection goes on being made for the next job.
+pub const GATEWAY_CONNECT_WAIT_MS: u64 = 750;

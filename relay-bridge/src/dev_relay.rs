@@ -50,6 +50,10 @@ pub struct DevRelayLimits {
     pub ephemeral_age_seconds: u64,
     /// How long a connection may take for its handshake.
     pub handshake: Duration,
+    /// Silence, pings included, after which a connection is ended.
+    pub silence: Option<Duration>,
+    /// Events that one connection may publish; a faster one is read more slowly.
+    pub events_per_minute: Option<u32>,
 }
 
 impl Default for DevRelayLimits {
@@ -67,6 +71,8 @@ impl Default for DevRelayLimits {
             future_seconds: 3 * FUTURE_SECONDS_MAX,
             ephemeral_age_seconds: 60,
             handshake: Duration::from_secs(10),
+            silence: None,
+            events_per_minute: None,
         }
     }
 }
@@ -165,7 +171,8 @@ impl Drop for DevRelay {
     }
 }
 
-async fn accept(
+/// Serves whoever connects, until told to stop.
+pub(crate) async fn accept(
     listener: TcpListener,
     engine: Arc<RelayEngine>,
     stop: CancellationToken,

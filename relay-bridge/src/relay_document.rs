@@ -5,9 +5,10 @@ use fedai_protocol::limits::{EVENT_BYTES_MAX, EVENT_TAGS_MAX};
 use serde_json::json;
 
 use crate::dev_relay::DevRelayLimits;
+use crate::relay_engine::RelayEngine;
 
 /// The whole HTTP answer to a request that is no websocket.
-pub(crate) fn http_answer(head: &str, limits: &DevRelayLimits) -> String {
+pub(crate) fn http_answer(head: &str, engine: &RelayEngine) -> String {
     let method = head.split_whitespace().next().unwrap_or_default();
     if !matches!(method, "GET" | "HEAD" | "OPTIONS") {
         return response(
@@ -24,7 +25,11 @@ pub(crate) fn http_answer(head: &str, limits: &DevRelayLimits) -> String {
     });
     let with_body = method == "GET";
     if wants_document {
-        return response("200 OK", "application/nostr+json", &document(limits).to_string(), with_body);
+        let mut document = document(&engine.limits);
+        if let (Some(gate), Some(members)) = (engine.gate(), document.as_object_mut()) {
+            gate.describe(members);
+        }
+        return response("200 OK", "application/nostr+json", &document.to_string(), with_body);
     }
     let text = "This is a Nostr relay of a fed_AI network. Connect to it with a Nostr client, for example:\n\n  \
                 fedai chat --relay ws://HOST:PORT\n";
@@ -50,7 +55,7 @@ fn document(limits: &DevRelayLimits) -> serde_json::Value {
             "created_at_upper_limit": limits.future_seconds,
             "auth_required": false,
             "payment_required": false,
-            "restricted_writes": false,
+            "restricted_writes": limits.events_per_minute.is_some(),
         },
     })
 }

@@ -3,19 +3,22 @@
 //! The dev relay puts websockets in front of it, the relay in memory puts channels; both behave alike because this is
 //! the only implementation. Ephemeral events never touch the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
-use fedai_protocol::VerifiedEvent;
 use fedai_protocol::event_kinds::KindClass;
+use fedai_protocol::limits::EVENT_BYTES_MAX;
 use fedai_protocol::verified_event::VerifyError;
+use fedai_protocol::{PublicKey, VerifiedEvent};
 use nostr::{Filter, JsonUtil};
 use tokio::sync::mpsc;
 
 use crate::dev_relay::DevRelayLimits;
 use crate::event_store::{EventStore, Stored};
+use crate::gateway_relay::{Gate, check_written};
+use crate::gateway_rules::check_filters;
 use crate::lock::{read, write};
-use crate::relay_routes::RelayRoutes;
+use crate::relay_routes::{RelayRoutes, Route};
 use crate::relay_session::{Outgoing, Peer};
 use crate::wall_clock;
 use crate::wire::{self, ClientText, WireError};
@@ -27,16 +30,30 @@ pub(crate) struct RelayEngine {
     store: EventStore,
     routes: RwLock<RelayRoutes>,
     next_peer: AtomicU64,
+    peers: AtomicUsize,
+    /// Of a node's gateway: what it takes, and for whom.
+    gate: Option<Arc<Gate>>,
 }
 
 impl RelayEngine {
     pub(crate) fn new(store: EventStore, limits: DevRelayLimits) -> Arc<Self> {
-        Arc::new(Self { limits, store, routes: RwLock::default(), next_peer: AtomicU64::new(0) })
+        Arc::new(Self::with(store, limits, None))
+    }
+
+    /// The engine of a node's gateway.
+    pub(crate) fn at_gate(store: EventStore, limits: DevRelayLimits, gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self::with(store, limits, Some(gate)))
+    }
+
+    fn with(store: EventStore, limits: DevRelayLimits, gate: Option<Arc<Gate>>) -> Self {
+        let (next_peer, peers) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { limits, store, routes: RwLock::default(), next_peer, peers, gate }
     }
 
     /// A new connection, and what is to be written to it.
     pub(crate) fn connect(&self) -> (Arc<Peer>, mpsc::UnboundedReceiver<Outgoing>) {
         let number = self.next_peer.fetch_add(1, Ordering::Relaxed);
+        self.peers.fetch_add(1, Ordering::Relaxed);
         Peer::new(number, self.limits.queue_bytes, self.limits.stall)
     }
 
@@ -44,6 +61,34 @@ impl RelayEngine {
     pub(crate) fn disconnect(&self, peer: &Peer) {
         peer.ended.cancel();
         write(&self.routes).remove_all(peer.number, peer.take_subscriptions());
+        self.peers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections now.
+    pub(crate) fn peers(&self) -> usize {
+        self.peers.load(Ordering::Relaxed)
+    }
+
+    /// The node that this is the gateway of.
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_deref()
+    }
+
+    /// Who asked for an event by the key that it is addressed to.
+    pub(crate) fn addressed(&self, event: &VerifiedEvent) -> Vec<Arc<Route>> {
+        read(&self.routes).addressed(event)
+    }
+
+    /// True when somebody asked for this kind by this key.
+    pub(crate) fn is_asked_for(&self, kind: u16, key: PublicKey) -> bool {
+        read(&self.routes).is_asked_for(kind, key)
+    }
+
+    /// Keeps an event of our own and passes it on.
+    pub(crate) async fn show(&self, event: &VerifiedEvent) {
+        if self.store.save(event).await == Stored::New {
+            self.deliver(event).await;
+        }
     }
 
     /// All stored events.
@@ -86,7 +131,34 @@ impl RelayEngine {
         }
     }
 
+    /// An event that a client wrote to the node.
+    async fn written(&self, gate: &Gate, peer: &Arc<Peer>, json: &str) {
+        if json.len() > EVENT_BYTES_MAX {
+            return peer.send(wire::notice("invalid: event is too large")).await;
+        }
+        let Ok(event) = nostr::Event::from_json(json) else {
+            return peer.send(wire::notice("invalid: event is not readable")).await;
+        };
+        let id = event.id.to_hex();
+        if let Err(reason) = check_written(gate, &event) {
+            return peer.send(wire::ok(&id, false, reason)).await;
+        }
+        let event = match VerifiedEvent::from_event(event) {
+            Ok(event) => event,
+            Err(error) => return peer.send(wire::ok(&id, false, &format!("invalid: {error}"))).await,
+        };
+        if let Err(reason) = self.check_time(&event) {
+            return peer.send(wire::ok(&id, false, reason)).await;
+        }
+        let taken = gate.inbox.send(event).await.is_ok();
+        let reason = if taken { "" } else { "error: the node is gone" };
+        peer.send(wire::ok(&id, taken, reason)).await;
+    }
+
     async fn event(&self, peer: &Arc<Peer>, json: &str) {
+        if let Some(gate) = &self.gate {
+            return self.written(gate, peer, json).await;
+        }
         let event = match VerifiedEvent::from_json(json) {
             Ok(event) => event,
             Err(VerifyError::Json) => return peer.send(wire::notice("invalid: event is not readable")).await,
@@ -142,7 +214,7 @@ impl RelayEngine {
         if filters.is_empty() || filters.len() > self.limits.filters {
             return Err(format!("invalid: between 1 and {} filters", self.limits.filters));
         }
-        Ok(())
+        if self.gate.is_some() { check_filters(filters) } else { Ok(()) }
     }
 
     fn check_time(&self, event: &VerifiedEvent) -> Result<(), &'static str> {

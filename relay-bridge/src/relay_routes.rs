@@ -101,6 +101,20 @@ impl RelayRoutes {
         found.into_values().filter(|route| route.matches(event)).cloned().collect()
     }
 
+    /// The subscriptions that asked for this kind by the key that the event is addressed to, and no others.
+    pub(crate) fn addressed(&self, event: &VerifiedEvent) -> Vec<Arc<Route>> {
+        let Some(key) = event.tag("p").and_then(|value| PublicKey::from_hex(value).ok()) else {
+            return Vec::new();
+        };
+        let numbers = self.by_kind_and_key.get(&(event.kind(), key)).into_iter().flatten();
+        numbers.filter_map(|number| self.subscriptions.get(number)).cloned().collect()
+    }
+
+    /// True when a subscription asks for this kind by this key.
+    pub(crate) fn is_asked_for(&self, kind: u16, key: PublicKey) -> bool {
+        self.by_kind_and_key.contains_key(&(kind, key))
+    }
+
     fn list(&mut self, place: Place) -> &mut Vec<u64> {
         match place {
             Place::KindAndKey(kind, key) => self.by_kind_and_key.entry((kind, key)).or_default(),

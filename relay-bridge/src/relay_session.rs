@@ -49,7 +49,7 @@ impl Peer {
 
     /// Queues a text; waits for room, and ends the connection when there is none for too long.
     pub(crate) async fn send(&self, text: String) {
-        let units = u32::try_from(text.len() / UNIT_BYTES).unwrap_or(u32::MAX).saturating_add(1);
+        let units = units(&text);
         let room = match Arc::clone(&self.room).try_acquire_many_owned(units) {
             Ok(room) => room,
             Err(_) => {
@@ -73,6 +73,14 @@ impl Peer {
         drop(self.queue.send(Outgoing { text, _room: room }));
     }
 
+    /// Queues a text if there is room now.
+    pub(crate) fn try_send(&self, text: String) -> bool {
+        match Arc::clone(&self.room).try_acquire_many_owned(units(&text)) {
+            Ok(room) => self.queue.send(Outgoing { text, _room: room }).is_ok(),
+            Err(_) => false,
+        }
+    }
+
     /// Remembers a subscription; false when there are too many.
     pub(crate) fn add_subscription(&self, id: &str, max: usize) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
@@ -90,4 +98,8 @@ impl Peer {
     pub(crate) fn take_subscriptions(&self) -> HashSet<String> {
         std::mem::take(&mut *lock(&self.subscriptions))
     }
+}
+
+fn units(text: &str) -> u32 {
+    u32::try_from(text.len() / UNIT_BYTES).unwrap_or(u32::MAX).saturating_add(1)
 }

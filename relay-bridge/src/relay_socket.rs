@@ -1,18 +1,22 @@
 //! One TCP connection of the dev relay: a websocket, or a plain HTTP request for the relay's description (NIP-11).
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
+use crate::event_budget::EventBudget;
 use crate::relay_document;
 use crate::relay_engine::RelayEngine;
 use crate::relay_session::{Outgoing, Peer};
@@ -22,6 +26,11 @@ use crate::wire;
 const HEAD_BYTES_MAX: usize = 8_192;
 /// Messages written before one flush, at most.
 const BATCH_MAX: usize = 256;
+
+/// Bytes gathered into one write; a flush follows each batch, so nothing waits in it.
+pub(crate) const WRITE_BUFFER_BYTES: usize = 32_768;
+/// Every connection has one: the library's own 128 KiB would be most of a relay's memory.
+pub(crate) const READ_BUFFER_BYTES: usize = 16_384;
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -34,21 +43,22 @@ pub(crate) async fn serve(
     stream.set_nodelay(true)?;
     let head = tokio::time::timeout(engine.limits.handshake, peek_head(&stream)).await??;
     if !is_upgrade(&head) {
-        let answer = relay_document::http_answer(&head, &engine.limits);
+        let answer = relay_document::http_answer(&head, engine);
         stream.write_all(answer.as_bytes()).await?;
         return stream.shutdown().await;
     }
     let config = WebSocketConfig::default()
         .max_message_size(Some(engine.limits.message_bytes))
         .max_frame_size(Some(engine.limits.message_bytes))
-        .write_buffer_size(0);
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES);
     let handshake = tokio_tungstenite::accept_async_with_config(stream, Some(config));
     let socket = tokio::time::timeout(engine.limits.handshake, handshake).await?.map_err(io::Error::other)?;
     let (write, read) = socket.split();
     let (peer, outgoing) = engine.connect();
     let outcome = tokio::select! {
         outcome = read_all(read, engine, &peer) => outcome,
-        outcome = write_all(write, outgoing, &peer, stop) => outcome,
+        outcome = write_all(write, outgoing, &peer, stop, engine.limits.silence) => outcome,
     };
     engine.disconnect(&peer);
     outcome.map_err(io::Error::other)
@@ -59,9 +69,15 @@ async fn read_all(
     engine: &RelayEngine,
     peer: &Arc<Peer>,
 ) -> Result<(), WsError> {
-    while let Some(message) = socket.next().await {
+    let mut budget = EventBudget::new(engine.limits.events_per_minute, Instant::now());
+    while let Some(message) = within(engine.limits.silence, socket.next()).await.flatten() {
         match message? {
-            Message::Text(text) => engine.handle(peer, text.as_str()).await,
+            Message::Text(text) => {
+                while let Err(wait) = budget.take(Instant::now()) {
+                    tokio::time::sleep(wait).await;
+                }
+                engine.handle(peer, text.as_str()).await;
+            }
             Message::Binary(_) => {
                 peer.send(wire::notice("invalid: binary messages are not part of NIP-01")).await
             }
@@ -72,11 +88,20 @@ async fn read_all(
     Ok(())
 }
 
+/// What comes of it in time; without a limit there is time.
+async fn within<T>(limit: Option<Duration>, what: impl Future<Output = T>) -> Option<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, what).await.ok(),
+        None => Some(what.await),
+    }
+}
+
 async fn write_all(
     mut socket: SplitSink<Socket, Message>,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
     peer: &Peer,
     stop: &CancellationToken,
+    silence: Option<Duration>,
 ) -> Result<(), WsError> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
@@ -96,7 +121,11 @@ async fn write_all(
             }
         }
         tokio::select! {
-            flushed = socket.flush() => flushed?,
+            flushed = within(silence, socket.flush()) => match flushed {
+                Some(flushed) => flushed?,
+                // A reader that takes nothing at all is left.
+                None => return Ok(()),
+            },
             () = peer.ended.cancelled() => return Ok(()),
         }
     }
@@ -118,7 +147,7 @@ async fn peek_head(stream: &TcpStream) -> io::Result<String> {
         }
         if count == seen {
             // Nothing new: peeking again at once would spin.
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         seen = count;
     }

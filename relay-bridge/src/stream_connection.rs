@@ -28,6 +28,7 @@ use crate::connection::{
 use crate::entropy::SystemEntropy;
 use crate::lock::lock;
 use crate::relay_address::{RelayAddress, is_public};
+use crate::relay_socket::{READ_BUFFER_BYTES, WRITE_BUFFER_BYTES};
 use crate::wire::{self, RelayText, WireError};
 
 /// First wait after a lost connection; doubles, with jitter.
@@ -166,7 +167,8 @@ pub async fn connect(
         let config = WebSocketConfig::default()
             .max_message_size(Some(FRAME_BYTES_MAX))
             .max_frame_size(Some(FRAME_BYTES_MAX))
-            .write_buffer_size(0);
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES);
         install_crypto();
         let (socket, _) =
             tokio_tungstenite::client_async_tls_with_config(address.url(), tcp, Some(config), None)

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::KindClass;
@@ -51,6 +52,11 @@ impl Subscription {
     /// The next event. `None` only after the pool was shut down. Cancel-safe.
     pub async fn recv(&mut self) -> Option<VerifiedEvent> {
         self.queue.recv().await
+    }
+
+    /// [`Subscription::recv`] for who waits for several at once.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<VerifiedEvent>> {
+        self.queue.poll_recv(context)
     }
 
     /// The next event, if one is waiting.
