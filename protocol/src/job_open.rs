@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::message::{Draft, ParseError, body_json, from_body, is_name, malformed, tag};
 use crate::payment_offer::Payment;
-use crate::sealed_session::Conversation;
+use crate::sealed_session::{Conversation, SealError};
 use crate::signing_key::SigningKey;
 use crate::unix_time::UnixSeconds;
 use crate::verified_event::VerifiedEvent;
@@ -147,6 +147,19 @@ impl JobOpen {
         now: UnixSeconds,
         entropy: &mut impl Entropy,
     ) -> Result<WrappedJob, ParseError> {
+        let keys = WrapKeys::derive(ticket, inbox, entropy).map_err(|_| ParseError::Sealed)?;
+        self.wrap_with(keys, ticket, created_at, now, entropy)
+    }
+
+    /// [`JobOpen::wrap`] with keys that were derived before: two signatures are all that is left to do.
+    pub fn wrap_with(
+        &self,
+        keys: WrapKeys,
+        ticket: &SigningKey,
+        created_at: UnixSeconds,
+        now: UnixSeconds,
+        entropy: &mut impl Entropy,
+    ) -> Result<WrappedJob, ParseError> {
         self.check()?;
         let rumor = Rumor::new(self, ticket.public_key(), created_at)?;
         let job = JobId(rumor.id);
@@ -154,43 +167,91 @@ impl JobOpen {
         if rumor.len() > JOB_OPEN_BYTES_MAX {
             return Err(ParseError::Limit("job open"));
         }
-        let sealed = Conversation::derive(ticket, inbox)
-            .and_then(|inner| inner.seal(&rumor, entropy))
-            .map_err(|_| ParseError::Sealed)?;
+        let sealed = keys.inner.seal(&rumor, entropy).map_err(|_| ParseError::Sealed)?;
         // The seal's time is the wrap's: NIP-59 backdates by days, strict relays refuse ephemerals older than a
         // minute.
         let at = now.minus(entropy.below(WRAP_BACKDATE_SECONDS_MAX + 1));
         let seal = ticket.sign(Draft::new(SEAL, Vec::new(), sealed, at), entropy);
-        let once = SigningKey::generate(entropy);
-        let content = Conversation::derive(&once, inbox)
-            .and_then(|outer| outer.seal_bounded(&seal.to_json(), entropy, EVENT_BYTES_MAX))
+        let content = keys
+            .outer
+            .seal_bounded(&seal.to_json(), entropy, EVENT_BYTES_MAX)
             .map_err(|_| ParseError::Sealed)?;
-        let tags = vec![tag("p", inbox.to_hex())];
-        let wrap = once.sign(Draft::new(EPHEMERAL_GIFT_WRAP, tags, content, at), entropy);
+        let tags = vec![tag("p", keys.inbox.to_hex())];
+        let wrap = keys.once.sign(Draft::new(EPHEMERAL_GIFT_WRAP, tags, content, at), entropy);
         Ok(WrappedJob { job, wrap })
     }
 
     /// Opens a wrap that is addressed to `inbox`.
     pub fn unwrap(wrap: &VerifiedEvent, inbox: &SigningKey) -> Result<OpenedJob, ParseError> {
+        Self::unwrap_knowing(wrap, inbox, |_| None).map(|(opened, _)| opened)
+    }
+
+    /// [`JobOpen::unwrap`], where the key agreement with an author may be known from an earlier job under the same
+    /// ticket and inbox key. Gives it back for the next one.
+    pub fn unwrap_knowing(
+        wrap: &VerifiedEvent,
+        inbox: &SigningKey,
+        known: impl Fn(&PublicKey) -> Option<Conversation>,
+    ) -> Result<(OpenedJob, Conversation), ParseError> {
         if wrap.kind() != EPHEMERAL_GIFT_WRAP {
             return Err(ParseError::WrongKind(wrap.kind()));
         }
         if wrap.tag("p") != Some(inbox.public_key().to_hex().as_str()) {
             return Err(ParseError::WrongAudience);
         }
-        let open = |author: &PublicKey, content: &str| {
-            Conversation::derive(inbox, author).and_then(|c| c.open(content)).map_err(|_| ParseError::Sealed)
-        };
-        let seal = VerifiedEvent::from_json(&open(&wrap.author(), wrap.content())?)?;
+        let derive = |author: &PublicKey| Conversation::derive(inbox, author).map_err(|_| ParseError::Sealed);
+        let open = |with: &Conversation, content: &str| with.open(content).map_err(|_| ParseError::Sealed);
+        let seal = VerifiedEvent::from_json(&open(&derive(&wrap.author())?, wrap.content())?)?;
         if seal.kind() != SEAL || !seal.as_event().tags.is_empty() {
             return Err(ParseError::WrongKind(seal.kind()));
         }
-        let rumor: Rumor = serde_json::from_str(&open(&seal.author(), seal.content())?).map_err(malformed)?;
-        rumor.into_job(&seal)
+        let inner = match known(&seal.author()) {
+            Some(inner) => inner,
+            None => derive(&seal.author())?,
+        };
+        let rumor: Rumor = serde_json::from_str(&open(&inner, seal.content())?).map_err(malformed)?;
+        Ok((rumor.into_job(&seal)?, inner))
     }
 }
 
 /// The unsigned inner event.
+/// Keys for one wrap, derived before there is anything to wrap. Used up by it: the key that signs it is used once.
+pub struct WrapKeys {
+    inbox: PublicKey,
+    inner: Conversation,
+    once: SigningKey,
+    outer: Conversation,
+}
+
+impl WrapKeys {
+    /// For a job under this ticket, to this inbox key.
+    pub fn derive(
+        ticket: &SigningKey,
+        inbox: &PublicKey,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, SealError> {
+        let inner = Conversation::derive(ticket, inbox)?;
+        Self::next(inner, *inbox, entropy)
+    }
+
+    /// For the next job, where the agreement between ticket and inbox key is known.
+    pub fn next(
+        inner: Conversation,
+        inbox: PublicKey,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, SealError> {
+        let once = SigningKey::generate(entropy);
+        let outer = Conversation::derive(&once, &inbox)?;
+        Ok(Self { inbox, inner, once, outer })
+    }
+
+    /// The inbox key that they are for.
+    #[must_use]
+    pub const fn inbox(&self) -> PublicKey {
+        self.inbox
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Rumor {
     id: EventId,

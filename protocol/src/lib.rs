@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod chunking;
+pub mod crypto_counts;
 pub mod decision_record;
 pub mod dispatch;
 pub mod domain_separation;

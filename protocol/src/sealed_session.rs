@@ -7,6 +7,7 @@ use nostr::PublicKey;
 use nostr::nips::nip44::v2::{ConversationKey, decrypt_to_bytes, encrypt_to_bytes_with_rng};
 use nostr::secp256k1::rand::{CryptoRng, Error as RandError, RngCore};
 
+use crate::crypto_counts::{CryptoStep, note};
 use crate::entropy::Entropy;
 use crate::limits::SEALED_PLAINTEXT_BYTES_MAX;
 use crate::signing_key::SigningKey;
@@ -34,6 +35,7 @@ pub enum SealError {
 impl Conversation {
     /// Derives the key between our secret and their public key.
     pub fn derive(ours: &SigningKey, theirs: &PublicKey) -> Result<Self, SealError> {
+        note(CryptoStep::Agree);
         ConversationKey::derive(ours.secret_key(), theirs).map(|key| Self { key }).map_err(|_| SealError::Key)
     }
 
@@ -58,6 +60,7 @@ impl Conversation {
         if plaintext.is_empty() || plaintext.len() > bytes_max {
             return Err(SealError::Size(bytes_max));
         }
+        note(CryptoStep::Seal);
         let mut rng = EntropyRng(entropy);
         #[expect(clippy::disallowed_methods, reason = "this is the checking wrapper")]
         let raw = encrypt_to_bytes_with_rng(&mut rng, &self.key, plaintext.as_bytes())
@@ -71,6 +74,7 @@ impl Conversation {
         if !sealed.starts_with('A') {
             return Err(SealError::Open);
         }
+        note(CryptoStep::Open);
         let raw = base64_decode(sealed).ok_or(SealError::Open)?;
         if raw.first() != Some(&2) {
             return Err(SealError::Open);

@@ -3,6 +3,7 @@
 use nostr::secp256k1::{Keypair, Message as Digest, XOnlyPublicKey, schnorr};
 use nostr::{Event, EventId, Kind, PublicKey, SECP256K1, SecretKey, Tag, Tags, Timestamp};
 
+use crate::crypto_counts::{CryptoStep, note};
 use crate::entropy::Entropy;
 use crate::message::Draft;
 use crate::verified_event::VerifiedEvent;
@@ -51,13 +52,19 @@ impl SigningKey {
         let kind = Kind::from(kind);
         let author = self.public_key();
         let id = EventId::new(&author, &created_at, &kind, &tags, &content);
-        let sig = self.sign_digest(id.to_bytes(), entropy);
+        note(CryptoStep::Sign(Some(kind.as_u16())));
+        let sig = self.sign_bytes(id.to_bytes(), entropy);
         VerifiedEvent::signed_here(Event::new(id, author, created_at, kind, tags.to_vec(), content, sig))
     }
 
     /// Signs 32 bytes that come from [`crate::domain_separation::digest`].
     #[must_use]
     pub fn sign_digest(&self, digest: [u8; 32], entropy: &mut impl Entropy) -> schnorr::Signature {
+        note(CryptoStep::Sign(None));
+        self.sign_bytes(digest, entropy)
+    }
+
+    fn sign_bytes(&self, digest: [u8; 32], entropy: &mut impl Entropy) -> schnorr::Signature {
         SECP256K1.sign_schnorr_with_aux_rand(&Digest::from_digest(digest), &self.pair, &entropy.bytes32())
     }
 }
@@ -72,6 +79,7 @@ impl Drop for SigningKey {
 /// Checks a signature over 32 bytes that come from [`crate::domain_separation::digest`].
 #[must_use]
 pub fn verify_digest(author: &PublicKey, digest: [u8; 32], signature_hex: &str) -> bool {
+    note(CryptoStep::Verify(None));
     let Ok(bytes) = hex::decode(signature_hex) else { return false };
     let Ok(signature) = schnorr::Signature::from_slice(&bytes) else { return false };
     let Ok(key) = XOnlyPublicKey::from_slice(author.as_bytes()) else { return false };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nostr::{Event, EventId, JsonUtil, PublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::crypto_counts::{CryptoStep, note};
 use crate::event_kinds::KindClass;
 use crate::limits::{
     ANNOUNCEMENT_AGE_SECONDS_MAX, EPHEMERAL_AGE_SECONDS_MAX, EVENT_BYTES_MAX, EVENT_TAGS_MAX,
@@ -86,6 +87,7 @@ impl VerifiedEvent {
         if !event.verify_id() {
             return Err(VerifyError::Id);
         }
+        note(CryptoStep::Verify(Some(event.kind.as_u16())));
         if !event.verify_signature() {
             return Err(VerifyError::Signature);
         }
