@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::DataArgs;
 use super::exit::Failure;
 use crate::shell::config::{
-    ConfigError, NodeConfig, NodeFile, PriceFile, RunnerChoice, public_key, runner_choice,
+    ConfigError, GatewayChoice, NodeConfig, NodeFile, PriceFile, RunnerChoice, public_key, runner_choice,
 };
 use crate::shell::run_loop::{NodeReady, RunError, run as run_node};
 use crate::shell::runners::discovery::parse_ports;
@@ -30,6 +30,12 @@ pub(crate) struct RunArgs {
     /// Relays from the environment, separated by commas.
     #[arg(long = "relays-from-env", env = "FEDAI_RELAYS", hide = true)]
     relays_from_env: Option<String>,
+    /// Serve a relay of this node's own at this address, for clients that come directly [default: none].
+    #[arg(long, env = "FEDAI_GATEWAY", value_name = "HOST:PORT")]
+    gateway: Option<String>,
+    /// URL under which others reach that relay, when it is not its address.
+    #[arg(long, env = "FEDAI_GATEWAY_URL", value_name = "URL", requires = "gateway")]
+    gateway_url: Option<String>,
     /// Settings file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -200,6 +206,10 @@ fn settle(config: &mut NodeConfig, args: &RunArgs, file: &NodeFile) -> Result<()
     config.regions = if args.region.is_empty() { file.regions.clone() } else { args.region.clone() };
     let operator = args.operator.as_ref().or(file.operator.as_ref());
     config.operator = operator.map(|key| public_key("operator", key)).transpose()?;
+    if let Some(listen) = args.gateway.as_ref().or(file.gateway.as_ref()) {
+        let url = args.gateway_url.as_ref().or(file.gateway_url.as_ref());
+        config.gateway = Some(GatewayChoice::parse(listen, url.map(String::as_str))?);
+    }
     config.slots = args.slots.or(file.limits.slots);
     let limits = &mut config.limits;
     limits.queue_max = args.max_queue.or(file.limits.queue).unwrap_or(limits.queue_max);

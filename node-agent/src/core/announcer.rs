@@ -147,7 +147,7 @@ impl Announcer {
             inbox: self.inbox?,
             expires_at,
             relays: policy.relays.clone(),
-            gateways: Vec::new(),
+            gateways: policy.gateways.clone(),
             regions: policy.regions.clone(),
             payment: policy.payment.clone(),
             operator: policy.operator,

@@ -166,9 +166,13 @@ impl NodeCore {
         session.times.pinged = None;
         match frame.body {
             FrameBody::Ack(Ack { below, payment: _ }) => {
-                session.acked_below = session.acked_below.max(below.min(session.frame_count()));
+                session.acknowledge(below);
+                out.extend(session.pace(now).map(|is_held| Action::PaceRunner { job, is_held }));
             }
             FrameBody::Resume { from } => {
+                // Who asks from here on has what was before.
+                session.acknowledge(from);
+                out.extend(session.pace(now).map(|is_held| Action::PaceRunner { job, is_held }));
                 out.extend(session.frames_from(from).into_iter().map(|frame| send(job, frame)));
             }
             FrameBody::Ping => out.push(send(job, session.unnumbered(FrameBody::Pong))),
@@ -250,6 +254,7 @@ impl NodeCore {
                     return;
                 }
                 out.extend(frames.into_iter().map(|frame| send(job, frame)));
+                out.extend(session.pace(now).map(|is_held| Action::PaceRunner { job, is_held }));
             }
             Err(error) => {
                 let code = match error {

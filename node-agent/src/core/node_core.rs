@@ -148,6 +148,13 @@ pub enum Action {
         /// What to run.
         work: Box<RunnerWork>,
     },
+    /// Take no more output of a job from the runner, whose client is far behind; or take it again.
+    PaceRunner {
+        /// Job.
+        job: JobId,
+        /// It has to wait.
+        is_held: bool,
+    },
     /// Stop the runner's work on a job.
     CancelRunner {
         /// Job.

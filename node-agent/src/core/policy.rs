@@ -17,6 +17,8 @@ pub struct NodePolicy {
     pub name: String,
     /// Relays on which job opens are read.
     pub relays: Vec<String>,
+    /// The node's own relays.
+    pub gateways: Vec<String>,
     /// Regions.
     pub regions: Vec<String>,
     /// The operator's own key.
@@ -119,6 +121,7 @@ impl NodePolicy {
             node,
             name: name.into(),
             relays: Vec::new(),
+            gateways: Vec::new(),
             regions: Vec::new(),
             operator: None,
             software: String::new(),

@@ -6,7 +6,7 @@
 
 use fedai_protocol::job_open::{JobEndpoint, JobOpen};
 use fedai_protocol::job_state::{IllegalStep, JobState, JobStep};
-use fedai_protocol::limits::RESUME_FRAMES_MAX;
+use fedai_protocol::limits::{RESUME_FRAMES_MAX, UNACKED_FRAMES_MAX};
 use fedai_protocol::output_stream::{OutputCounter, OutputError};
 use fedai_protocol::payment_offer::{Balance, PaymentMethod};
 use fedai_protocol::receipt::Outcome;
@@ -79,6 +79,8 @@ pub(crate) struct Session {
     pub(crate) balance: Balance,
     pub(crate) times: SessionTimes,
     pub(crate) acked_below: u64,
+    /// The runner waits for the client.
+    pub(crate) is_held: bool,
     state: JobState,
     output: OutputCounter,
     coalescer: Coalescer,
@@ -136,6 +138,7 @@ impl Session {
             balance: Balance::default(),
             times,
             acked_below: 0,
+            is_held: false,
             state: JobState::Opened,
             output: OutputCounter::default(),
             coalescer: Coalescer::default(),
@@ -149,6 +152,28 @@ impl Session {
     pub(crate) fn step(&mut self, step: JobStep) -> Result<(), IllegalStep> {
         self.state = self.state.after(step)?;
         Ok(())
+    }
+
+    /// The client has everything below this number.
+    pub(crate) fn acknowledge(&mut self, below: u64) {
+        self.acked_below = self.acked_below.max(below.min(self.frame_count()));
+    }
+
+    /// Whether the runner has to wait from now on, because the client is far behind, or may go on; none when nothing
+    /// changes.
+    pub(crate) fn pace(&mut self, now: UnixMicros) -> Option<bool> {
+        let behind = self.frame_count().saturating_sub(self.acked_below);
+        if self.is_held && behind <= UNACKED_FRAMES_MAX / 2 {
+            self.is_held = false;
+            // The wait was ours: the runner's time begins anew.
+            self.times.last_output = Some(now);
+            return Some(false);
+        }
+        if !self.is_held && behind >= UNACKED_FRAMES_MAX {
+            self.is_held = true;
+            return Some(true);
+        }
+        None
     }
 
     /// True until it has ended.
@@ -267,7 +292,7 @@ impl Session {
 
     /// When the runner must have said something.
     pub(crate) fn runner_deadline(&self, limits: &Deadlines) -> Option<UnixMicros> {
-        let started = self.times.started?;
+        let started = self.times.started.filter(|_| !self.is_held)?;
         Some(match self.times.last_output {
             Some(at) => at.plus_millis(limits.stall_ms),
             None => started.plus_millis(limits.first_token_ms),

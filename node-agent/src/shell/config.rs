@@ -4,13 +4,14 @@
 //! mistake too, since a misspelt limit is no limit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_protocol::{Msat, MsatPerMtok, Price, PublicKey};
-use fedai_relay_bridge::RelayList;
 use fedai_relay_bridge::connection::Connector;
+use fedai_relay_bridge::{RelayAddress, RelayList};
 use serde::Deserialize;
 
 use super::runners::mock::MockConfig;
@@ -30,6 +31,8 @@ pub struct NodeConfig {
     pub connector: Option<Arc<dyn Connector>>,
     /// Let relays that clients name lead into private networks: for networks on one machine.
     pub allow_private_relays: bool,
+    /// A relay of its own, for clients that come directly.
+    pub gateway: Option<GatewayChoice>,
     /// Where tokens come from.
     pub runner: RunnerChoice,
     /// How the runner is spoken to.
@@ -60,6 +63,37 @@ pub struct NodeConfig {
     pub metrics_file: Option<PathBuf>,
     /// Passphrase of the key file.
     pub passphrase: Option<String>,
+}
+
+/// Where the node's own relay listens, and under which URL others reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayChoice {
+    /// Address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What the descriptor says; `None` is the address itself.
+    pub url: Option<String>,
+}
+
+impl GatewayChoice {
+    /// Reads the two settings. What cannot be reached by others under its address needs a URL.
+    pub fn parse(listen: &str, url: Option<&str>) -> Result<Self, ConfigError> {
+        let wrong = |name, message: String| Err(ConfigError::Value { name, message });
+        let Ok(listen) = listen.parse::<SocketAddr>() else {
+            let hint = "hint: an IP address and a port, as in 127.0.0.1:7460";
+            return wrong("gateway", format!("{listen:?} is not an address to listen on\n{hint}"));
+        };
+        match url.map(RelayAddress::parse) {
+            Some(Ok(url)) => Ok(Self { listen, url: Some(url.url().to_owned()) }),
+            Some(Err(error)) => wrong("gateway-url", format!("{error}\nhint: as in wss://node.example")),
+            None if listen.ip().is_unspecified() => wrong(
+                "gateway",
+                format!(
+                    "{listen} is no address that others can use\nhint: add --gateway-url wss://node.example"
+                ),
+            ),
+            None => Ok(Self { listen, url: None }),
+        }
+    }
 }
 
 /// Where tokens come from.
@@ -101,6 +135,7 @@ impl NodeConfig {
             relays,
             connector: None,
             allow_private_relays: false,
+            gateway: None,
             runner,
             runner_options: RunnerOptions::default(),
             slots: None,
@@ -144,6 +179,10 @@ pub struct NodeFile {
     pub operator: Option<String>,
     /// Limits.
     pub limits: LimitsFile,
+    /// Address of the node's own relay.
+    pub gateway: Option<String>,
+    /// Under which URL it is announced.
+    pub gateway_url: Option<String>,
 }
 
 /// The `[runner]` table.
@@ -284,6 +323,17 @@ mod tests {
         assert_eq!(file.price.price("price").unwrap().output.get(), 5);
         assert_eq!((file.models["a"].input, file.limits.slots), (7, Some(2)));
         assert!(PriceFile { output: u64::MAX, ..PriceFile::default() }.price("price").is_err());
+    }
+
+    #[test]
+    fn a_gateway_that_others_cannot_reach_by_its_address_needs_a_url() {
+        let at = |listen, url| GatewayChoice::parse(listen, url).map(|gateway| gateway.url);
+        assert_eq!(at("127.0.0.1:7460", None).unwrap(), None);
+        assert!(at("0.0.0.0:7460", None).is_err());
+        let url = Some("wss://node.example".to_owned());
+        assert_eq!(at("0.0.0.0:7460", Some("wss://Node.example/")).unwrap(), url);
+        assert!(at("127.0.0.1:7460", Some("https://node.example")).is_err());
+        assert!(at("localhost", None).is_err());
     }
 
     #[test]

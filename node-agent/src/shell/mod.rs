@@ -4,6 +4,7 @@
 //! actions into the world. What a runner looks like on the wire is known under `runners` alone.
 
 pub mod config;
+mod front_gate;
 mod listened_keys;
 pub mod metrics;
 pub mod node_board;
@@ -22,3 +23,4 @@ mod session_keys;
 pub mod standing_book;
 pub mod status_file;
 pub mod supervisor;
+mod ticket_memo;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fedai_protocol::message::Draft;
 use fedai_protocol::{JobId, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{PublishOutcome, RelayPool, SystemEntropy};
+use fedai_relay_bridge::{GatewayRelay, PublishOutcome, RelayPool, SystemEntropy};
 use tokio::sync::mpsc;
 
 use super::node_journal::{NodeJournal, ReceiptRecord};
@@ -40,6 +40,8 @@ pub(super) struct ReceiptDesk {
     pub(super) pool: RelayPool,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) filed: mpsc::UnboundedSender<Filed>,
+    /// The node's own relay, which shows what the node publishes.
+    pub(super) shown: Option<Arc<GatewayRelay>>,
 }
 
 impl ReceiptDesk {
@@ -62,17 +64,20 @@ impl ReceiptDesk {
                 self.journal.keep_receipt(&record).await?;
                 self.pool.publish_stored_in_background(receipt.clone());
                 drop(self.filed.send(Filed::Receipt(receipt.clone())));
-                drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt }).await);
+                drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt.clone() }).await);
+                self.show(&receipt).await;
             }
             Paper::Offer(draft) => {
                 let offer = self.sign(draft);
                 self.journal.keep_offer(&offer).await?;
                 self.pool.publish_stored_in_background(offer.clone());
+                self.show(&offer).await;
                 drop(self.filed.send(Filed::Offer(offer)));
             }
             Paper::Descriptor(draft) => {
                 self.journal.keep_time(draft.created_at).await?;
                 let event = self.sign(draft);
+                self.show(&event).await;
                 let (pool, filed) = (self.pool.clone(), self.filed.clone());
                 tokio::spawn(async move {
                     let outcome = pool.publish_stored(event.clone()).await;
@@ -81,6 +86,12 @@ impl ReceiptDesk {
             }
         }
         Ok(())
+    }
+
+    async fn show(&self, event: &VerifiedEvent) {
+        if let Some(relay) = &self.shown {
+            relay.show(event).await;
+        }
     }
 
     fn sign(&self, draft: Draft) -> VerifiedEvent {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use fedai_protocol::payment_offer::{PaymentMethod, PaymentTerms};
 use fedai_protocol::{Entropy, PublicKey, SigningKey};
 use fedai_relay_bridge::data_dir::DataDirError;
+use fedai_relay_bridge::dev_relay::DevRelayError;
 use fedai_relay_bridge::key_file::{self, KeyFileError};
 use fedai_relay_bridge::{
     DataDir, JournalError, NotReady, PoolOptions, PublishOutbox, RelayPool, RelayRole, SystemEntropy,
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::config::NodeConfig;
+use super::front_gate::FrontGate;
 use super::node_journal::{JOURNAL_DIR, NodeJournal, RestoreError};
 use super::node_loop::NodeLoop;
 use super::receipt_desk::ReceiptDesk;
@@ -61,6 +63,9 @@ pub enum RunError {
     /// The runner.
     #[error(transparent)]
     Runner(#[from] SourceError),
+    /// The node's own relay.
+    #[error(transparent)]
+    Gateway(#[from] DevRelayError),
     /// No relay was reached.
     #[error(transparent)]
     NoRelay(#[from] NotReady),
@@ -96,7 +101,8 @@ pub async fn run(
         ..PoolOptions::default()
     };
     let pool = RelayPool::connect(config.relays.clone(), options);
-    let outcome = serve(&config, &shutdown, ready, identity, journal, restored, &source, &pool).await;
+    let serving = serve(&config, &shutdown, ready, identity, journal, restored, &source, &pool);
+    let outcome = Box::pin(serving).await;
     if let Some(supervised) = source.supervised {
         supervised.stop().await;
     }
@@ -118,6 +124,8 @@ async fn serve(
     if !connected(pool, shutdown).await? {
         return Ok(());
     }
+    let (gateway, url) = FrontGate::open(config, identity.public_key()).await?;
+    let shown = gateway.relay();
     let (inputs, incoming) = mpsc::channel(INPUTS);
     let (papers, desk_papers) = mpsc::unbounded_channel();
     let (filed, filed_papers) = mpsc::unbounded_channel();
@@ -127,11 +135,15 @@ async fn serve(
         pool: pool.clone(),
         inputs: inputs.clone(),
         filed,
+        shown,
     };
     let desk = tokio::spawn(desk.run(desk_papers));
     let signs = Arc::new(Signs::default());
-    let core = NodeCore::new(policy(config, identity.public_key()), restored);
+    let mut policy = policy(config, identity.public_key());
+    policy.gateways.extend(url);
+    let core = NodeCore::new(policy, restored);
     let mut node = NodeLoop::new(config, core, identity, pool.clone(), source, inputs.clone(), papers, ready);
+    node.gate = gateway;
     node.signs = Arc::clone(&signs);
     node.listen().await;
     let watch = RunnerWatch {

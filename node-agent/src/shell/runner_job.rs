@@ -10,22 +10,51 @@ use fedai_protocol::job_open::JobEndpoint;
 use fedai_protocol::output_stream::output_line;
 use fedai_protocol::{JobId, Refusal, RefusalCode};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::runners::{Endpoint, InferRequest, Runner, RunnerError, RunnerEvent};
 use crate::core::metering::ReportedUsage;
 use crate::core::{Input, RunnerWork};
 
+/// How a job on the runner is stopped and slowed. Clones hold the same.
+#[derive(Clone)]
+pub(super) struct RunnerReins {
+    pub(super) cancel: CancellationToken,
+    is_held: Arc<watch::Sender<bool>>,
+}
+
+impl Default for RunnerReins {
+    fn default() -> Self {
+        Self { cancel: CancellationToken::new(), is_held: Arc::new(watch::Sender::new(false)) }
+    }
+}
+
+impl RunnerReins {
+    /// Takes no more output, or takes it again.
+    pub(super) fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
+    }
+
+    /// Waits while output is not taken; a runner's stream that is not read waits by itself.
+    async fn passage(&self) {
+        if *self.is_held.borrow() {
+            let mut is_held = self.is_held.subscribe();
+            // The sender is ours, so only the value ends this; or there is nobody to wait for any more.
+            self.cancel.run_until_cancelled(is_held.wait_for(|is_held| !is_held)).await;
+        }
+    }
+}
+
 /// Runs a job to its end and says everything that happens.
 pub(super) async fn run_job(
     runner: Arc<dyn Runner>,
     job: JobId,
     work: RunnerWork,
-    cancel: CancellationToken,
+    reins: RunnerReins,
     inputs: mpsc::Sender<Input>,
 ) {
-    if let Err(error) = drive(runner.as_ref(), job, work, &cancel, &inputs).await {
+    if let Err(error) = drive(runner.as_ref(), job, work, &reins, &inputs).await {
         tracing::debug!(%job, code = error.code(), "the runner ended a job");
         // A closed channel means that the node is gone, and with it whoever wanted to know.
         drop(inputs.send(Input::RunnerError { job, refusal: refusal_of(&error) }).await);
@@ -36,7 +65,7 @@ async fn drive(
     runner: &dyn Runner,
     job: JobId,
     work: RunnerWork,
-    cancel: &CancellationToken,
+    reins: &RunnerReins,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), RunnerError> {
     let RunnerWork { model, endpoint, body, max_output_tokens, count_against } = work;
@@ -54,7 +83,7 @@ async fn drive(
             return Err(RunnerError::ContextExceeded { n_prompt: estimate.prompt_tokens, n_ctx });
         }
     }
-    let mut events = runner.infer(request, cancel.clone());
+    let mut events = runner.infer(request, reins.cancel.clone());
     while let Some(event) = events.next().await {
         let input = match event? {
             RunnerEvent::Delta(choice) => Input::RunnerDelta { job, line: output_line(&choice) },
@@ -69,6 +98,7 @@ async fn drive(
             }
             RunnerEvent::Done => Input::RunnerDone { job },
         };
+        reins.passage().await;
         let is_last = matches!(input, Input::RunnerDone { .. });
         if inputs.send(input).await.is_err() || is_last {
             return Ok(());

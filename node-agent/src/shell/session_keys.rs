@@ -18,6 +18,8 @@ pub(super) struct SessionSecrets {
     client: PublicKey,
     conversation: Conversation,
     is_finished: bool,
+    /// Something was lost on the way that was taken: frames take every way from now on.
+    is_wide: bool,
     /// Counts up over the openings and finishes of all sessions.
     since: u64,
     /// Relays of the client, most preferred first.
@@ -33,21 +35,23 @@ pub(super) struct SessionKeys {
 }
 
 impl SessionKeys {
-    /// Makes the key of a session.
+    /// Makes the key of a session; gives its public half.
     pub(super) fn open(
         &mut self,
         job: JobId,
         client: PublicKey,
         relays: Vec<String>,
-    ) -> Result<(), SealError> {
+    ) -> Result<PublicKey, SealError> {
         let ours = SigningKey::generate(&mut SystemEntropy);
         let conversation = Conversation::derive(&ours, &client)?;
         self.close(&job);
-        self.by_key.insert(ours.public_key(), job);
+        let key = ours.public_key();
+        self.by_key.insert(key, job);
         let since = self.next_turn();
-        let session = SessionSecrets { ours, client, conversation, is_finished: false, since, relays };
+        let session =
+            SessionSecrets { ours, client, conversation, is_finished: false, is_wide: false, since, relays };
         self.sessions.insert(job, session);
-        Ok(())
+        Ok(key)
     }
 
     /// The last frame of a session was sent: it is only kept for a client that asks for frames again.
@@ -58,10 +62,17 @@ impl SessionKeys {
         }
     }
 
-    /// Erases the key of a session.
-    pub(super) fn close(&mut self, job: &JobId) {
-        if let Some(gone) = self.sessions.remove(job) {
-            self.by_key.remove(&gone.ours.public_key());
+    /// Erases the key of a session; gives its public half.
+    pub(super) fn close(&mut self, job: &JobId) -> Option<PublicKey> {
+        let gone = self.sessions.remove(job)?.ours.public_key();
+        self.by_key.remove(&gone);
+        Some(gone)
+    }
+
+    /// The client had to ask for frames again.
+    pub(super) fn widen(&mut self, job: &JobId) {
+        if let Some(session) = self.sessions.get_mut(job) {
+            session.is_wide = true;
         }
     }
 
@@ -96,6 +107,11 @@ impl SessionKeys {
 }
 
 impl SessionSecrets {
+    /// True when frames take every way.
+    pub(super) const fn is_wide(&self) -> bool {
+        self.is_wide
+    }
+
     /// The public half of our key.
     pub(super) fn public_key(&self) -> PublicKey {
         self.ours.public_key()
@@ -131,11 +147,12 @@ impl InboxKeys {
         public
     }
 
-    /// Erases those that are over; true when there were some.
-    pub(super) fn erase_old(&mut self, now: UnixSeconds) -> bool {
-        let before = self.keys.len();
-        self.keys.retain(|(_, valid_until)| *valid_until >= now);
-        self.keys.len() != before
+    /// Erases those that are over; gives their public halves.
+    pub(super) fn erase_old(&mut self, now: UnixSeconds) -> Vec<PublicKey> {
+        self.keys
+            .extract_if(.., |(_, valid_until)| *valid_until < now)
+            .map(|(key, _)| key.public_key())
+            .collect()
     }
 
     /// The key that an event is addressed to.

@@ -267,6 +267,8 @@ impl NodeActor {
             Action::OpenSession { job, client, .. } => self.open_session(job, client, turn),
             Action::Send { job, frame } => self.send(job, *frame, turn),
             Action::StartRunner { job, work } => return self.start_runner(job, &work, turn),
+            // Answers of this world are too few frames to be far ahead of anybody.
+            Action::PaceRunner { .. } => {}
             Action::CancelRunner { job } => {
                 turn.effects.extend(self.runner.cancel(turn.now, &job).map(Effect::Runner));
                 if let Some(life) = &mut self.life {

@@ -324,3 +324,46 @@ fn finished_answers_are_kept_within_their_memory_and_time() {
     let closed = bench.done.iter().filter(|action| matches!(action, Action::CloseSession { .. })).count();
     assert_eq!(closed, 8);
 }
+
+#[test]
+fn a_client_far_behind_slows_the_runner_and_is_not_taken_for_its_fault() {
+    use fedai_protocol::limits::UNACKED_FRAMES_MAX;
+    let mut bench = Bench::new();
+    let job = bench.running();
+    let long = "x".repeat(5_000);
+    let mut frames = 1;
+    let held = loop {
+        let actions = bench.say(job, &long);
+        frames += sent(&actions, job).len() as u64;
+        assert!(frames <= UNACKED_FRAMES_MAX + 1, "bounded");
+        if actions.contains(&Action::PaceRunner { job, is_held: true }) {
+            break frames;
+        }
+    };
+    assert!(held >= UNACKED_FRAMES_MAX, "not before the limit: {held}");
+    // It is alive and slow: the runner waits for it, for longer than a runner may be silent.
+    for _ in 0..12 {
+        bench.pass(10_000);
+        bench.frame(job, 0, FrameBody::Ping);
+    }
+    let actions = bench.frame(job, 0, FrameBody::Ack(Ack { below: held / 4, payment: None }));
+    assert!(
+        !actions.contains(&Action::PaceRunner { job, is_held: false }),
+        "three quarters are still on their way"
+    );
+    let actions = bench.frame(job, 0, FrameBody::Ack(Ack { below: held - 8, payment: None }));
+    assert!(actions.contains(&Action::PaceRunner { job, is_held: false }));
+    assert!(!sent(&bench.say(job, &long), job).is_empty());
+    bench.finish(job, 9);
+    assert!(matches!(bench.answer(job).1, FrameBody::Final(_)));
+}
+
+#[test]
+fn a_held_runner_is_stopped_when_the_client_is_silent() {
+    let mut bench = Bench::new();
+    let job = bench.running();
+    while !bench.say(job, &"x".repeat(5_000)).contains(&Action::PaceRunner { job, is_held: true }) {}
+    let mut actions = bench.pass(30_000);
+    actions.extend(bench.pass(40_000));
+    assert!(actions.contains(&Action::CancelRunner { job }));
+}
