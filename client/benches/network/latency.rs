@@ -1,8 +1,9 @@
 //! Time to first token and to the whole answer: straight from the runner, and through the network with and without a
-//! ticket at hand. The targets take turns, so that what else the machine does falls on all of them.
+//! ticket at hand, by a relay and straight to the node. The targets take turns, so that what else the machine does falls on all of them.
 
 use std::time::{Duration, Instant};
 
+use fedai_client::core::direct_way::DirectWish;
 use fedai_client::shell::buyer::HeldTicket;
 use hdrhistogram::Histogram;
 
@@ -49,40 +50,63 @@ impl Target {
     }
 }
 
+/// The ways a job can take, beside straight from the runner: with a quote first, or with a ticket at hand; by the
+/// relay, or straight to the node's own.
+const WAYS: [(&str, bool, DirectWish); 4] = [
+    ("cold, relay", false, DirectWish::Never),
+    ("warm, relay", true, DirectWish::Never),
+    ("cold, gateway", false, DirectWish::Auto),
+    ("warm, gateway", true, DirectWish::Auto),
+];
+
 /// Measures and prints.
 pub async fn run(size: Size) {
     let url = upstream::start().await;
-    let network = Network::start(&["--runner", &url, "--runner-kind", "openai", "--slots", "8"]).await;
+    let words = ["--runner", &url, "--runner-kind", "openai", "--slots", "8", "--gateway", "127.0.0.1:0"];
+    let network = Network::start(&words).await;
     let (buyer, contacts) = network.buyer("buyer").await;
     let http = reqwest::Client::builder().tcp_nodelay(true).build().unwrap();
-    let (_, mut held) = purchase::buy(&buyer, &contacts, None).await.unwrap();
-    let mut targets = [Target::new("direct"), Target::new("cold"), Target::new("warm")];
+    let mut runner = Target::new("runner");
+    let mut ways = Vec::new();
+    for (name, is_warm, wish) in WAYS {
+        let buyer = buyer.clone().going(wish);
+        let (_, held) = purchase::buy(&buyer, &contacts, None).await.unwrap();
+        ways.push((Target::new(name), buyer, is_warm.then_some(held)));
+    }
     let (busy, all) = cpu_time::machine();
     for round in 0..size.rounds + WARM_UP_ROUNDS {
-        held = renewed(held, &buyer, &contacts).await;
-        let direct = ask_directly(&http, &url).await;
-        let cold = purchase::buy(&buyer, &contacts, None).await.map(|(moments, _)| moments);
-        let warm = match purchase::buy(&buyer, &contacts, Some(held)).await {
-            Ok((moments, ticket)) => {
-                held = ticket;
-                Ok(moments)
-            }
-            Err(code) => {
-                held = purchase::buy(&buyer, &contacts, None).await.unwrap().1;
-                Err(code)
-            }
-        };
-        if round < WARM_UP_ROUNDS {
-            continue;
+        let is_counted = round >= WARM_UP_ROUNDS;
+        let moments = ask_directly(&http, &url).await;
+        if is_counted {
+            runner.record(&moments);
         }
-        for (target, outcome) in targets.iter_mut().zip([Ok(direct), cold, warm]) {
-            match outcome {
-                Ok(moments) => target.record(&moments),
-                Err(code) => target.errors.push(code),
+        for (target, buyer, held) in &mut ways {
+            let ticket = match held.take() {
+                Some(ticket) => Some(renewed(ticket, buyer, &contacts).await),
+                None => None,
+            };
+            let is_warm = ticket.is_some();
+            let outcome = purchase::buy(buyer, &contacts, ticket).await;
+            let (moments, rest) = match outcome {
+                Ok((moments, rest)) => (Ok(moments), Some(rest)),
+                Err(code) => (Err(code), None),
+            };
+            if is_warm {
+                *held = match rest {
+                    Some(rest) => Some(rest),
+                    None => Some(purchase::buy(buyer, &contacts, None).await.unwrap().1),
+                };
+            }
+            match moments {
+                Ok(moments) if is_counted => target.record(&moments),
+                Err(code) if is_counted => target.errors.push(code),
+                _ => {}
             }
         }
     }
     let (busy_after, all_after) = cpu_time::machine();
+    let targets: Vec<Target> =
+        std::iter::once(runner).chain(ways.into_iter().map(|(target, ..)| target)).collect();
     buyer.close().await;
     print(&targets, size.rounds);
     let share = (busy_after - busy) as f64 / (all_after - all).max(1) as f64;
@@ -130,9 +154,14 @@ async fn ask_directly(http: &reqwest::Client, url: &str) -> Moments {
     Moments { first: first.unwrap(), complete, checked: complete, settled: complete, retries: 0 }
 }
 
-fn print(targets: &[Target; 3], rounds: usize) {
-    println!("\n### Latency ({rounds} rounds, one at a time, targets in turn; milliseconds)\n");
-    println!("| | direct p50 / p95 / p99 | cold p50 / p95 / p99 | warm p50 / p95 / p99 |\n|---|---|---|---|");
+fn print(targets: &[Target], rounds: usize) {
+    println!(
+        "\n### Latency ({rounds} rounds, one at a time, targets in turn; milliseconds, p50 / p95 / p99)\n"
+    );
+    let heading = |targets: &[Target]| {
+        let names: Vec<&str> = targets.iter().map(|target| target.name).collect();
+        println!("| | {} |\n|{}", names.join(" | "), "---|".repeat(names.len() + 1));
+    };
     type Pick = fn(&Target) -> &Histogram<u64>;
     let rows: [(&str, Pick); 4] = [
         ("first token", |target| &target.first),
@@ -140,16 +169,20 @@ fn print(targets: &[Target; 3], rounds: usize) {
         ("receipt checked (whole ms)", |target| &target.checked),
         ("receipt kept, word on it stored by the relay", |target| &target.settled),
     ];
+    heading(targets);
     for (name, pick) in rows {
         let cells = targets.iter().map(|target| cell(|quantile| at(pick(target), quantile)));
         println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
-    println!("\nAdded over direct: difference of the percentiles above, not percentiles of differences.\n");
-    println!("| | cold p50 / p95 / p99 | warm p50 / p95 / p99 |\n|---|---|---|");
+    println!(
+        "\nAdded to the runner's own: difference of the percentiles above, not percentiles of differences.\n"
+    );
+    let Some((runner, ways)) = targets.split_first() else { return };
+    heading(ways);
     for (name, pick) in rows.iter().take(2) {
         let added =
-            |target: &Target| cell(|quantile| at(pick(target), quantile) - at(pick(&targets[0]), quantile));
-        println!("| {name} | {} | {} |", added(&targets[1]), added(&targets[2]));
+            |target: &Target| cell(|quantile| at(pick(target), quantile) - at(pick(runner), quantile));
+        println!("| {name} | {} |", ways.iter().map(added).collect::<Vec<_>>().join(" | "));
     }
     println!();
     for target in targets {

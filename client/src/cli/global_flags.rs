@@ -13,6 +13,7 @@ use fedai_relay_bridge::logging::{self, LogFormat};
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::json_wish::JsonWish;
+use crate::core::direct_way::DirectWish;
 use crate::shell::buyer::Buyer;
 use crate::shell::config::{self, ConfigError, ConfigFile, RouterWish};
 
@@ -44,6 +45,10 @@ pub struct GlobalFlags {
     /// Most that one job may cost, e.g. 1500 (msat) or 2sat
     #[arg(long, global = true, env = "FEDAI_MAX_PRICE", value_name = "AMOUNT", hide_env_values = true)]
     pub max_price: Option<String>,
+    /// Go straight to nodes that can be reached: auto, never (they do not learn your address) or any (private
+    /// addresses, too)
+    #[arg(long, global = true, env = "FEDAI_DIRECT", value_name = "WHEN", hide_env_values = true)]
+    pub direct: Option<String>,
     /// Time for one job, e.g. 30s or 2m [default: 2m]
     #[arg(long, global = true, env = "FEDAI_TIMEOUT", value_name = "TIME", hide_env_values = true)]
     pub timeout: Option<String>,
@@ -99,6 +104,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Data folder.
     pub data: PathBuf,
+    /// Whether to go straight to nodes.
+    pub direct: DirectWish,
     /// Model named in the settings file.
     pub model: Option<String>,
 }
@@ -156,6 +163,7 @@ impl GlobalFlags {
             max_price: value("max-price", &self.max_price, &file.max_price, config::parse_price)?,
             timeout: value("timeout", &self.timeout, &file.timeout, config::parse_duration)?
                 .unwrap_or(TIMEOUT),
+            direct: value("direct", &self.direct, &file.direct, config::parse_direct)?.unwrap_or_default(),
             data: config::data_folder(self.data.as_deref())?,
             model: file.model.clone(),
         })
@@ -185,7 +193,8 @@ impl Settings {
     /// Connects to the relays, or says with exit code 4 that there are none.
     pub async fn connect(&self) -> Result<Buyer, CliFailure> {
         let patience = self.timeout.clamp(CONNECT_WAIT_MIN, CONNECT_WAIT);
-        Buyer::connect(self.relays.clone(), &self.data, patience).await.map_err(|error| {
+        let buyer = Buyer::connect(self.relays.clone(), &self.data, patience).await;
+        buyer.map(|buyer| buyer.going(self.direct)).map_err(|error| {
             let failure = CliFailure::new(ExitStatus::NoRelay, "no_relay", error.to_string());
             if self.relays_from.starts_with("default") {
                 let hint = "start a network on this machine: fedai up; or name a relay: --relay wss://HOST";

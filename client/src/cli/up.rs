@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fedai_node_agent::shell::config::NodeConfig;
+use fedai_node_agent::shell::config::{GatewayChoice, NodeConfig};
 use fedai_protocol::PublicKey;
 use fedai_relay_bridge::dev_relay::DevRelayError;
 use fedai_relay_bridge::{DevRelay, DevRelayLimits, DevRelayOptions, RelayList};
@@ -246,6 +246,7 @@ async fn start_node(
     let mut config = NodeConfig::new(data.join("node"), relays, runner.choice.clone());
     config.accept_self_dispatch = true;
     config.allow_private_relays = true;
+    config.gateway = Some(GatewayChoice { listen: SocketAddr::from(([127, 0, 0, 1], 0)), url: None });
     let run = fedai_node_agent::run(config, stop.clone(), tell);
     let task = tokio::spawn(async move { run.await.map_err(|error| error.to_string()) });
     let (ready, task) = wait_ready("node", ready, task).await?;

@@ -108,6 +108,19 @@ pub struct JobFailure {
 }
 
 impl JobFailure {
+    /// A fault of our own: an ending without what belongs to it.
+    #[must_use]
+    pub(crate) fn of_our_own() -> Self {
+        Self {
+            refusal: Refusal::new(RefusalCode::Internal, "the receipt could not be acknowledged"),
+            dishonest: None,
+            has_shown: false,
+            attempts: Vec::new(),
+            spent: Msat::ZERO,
+            decision: None,
+        }
+    }
+
     /// A way out.
     #[must_use]
     pub fn hint(&self) -> &'static str {

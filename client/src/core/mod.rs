@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod audit;
 pub mod delivery;
+pub mod direct_way;
 pub mod failover;
 pub mod frame_order;
 mod hedge;

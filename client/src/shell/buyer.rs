@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::ROUTER_PROFILE;
+use fedai_protocol::job_open::WrapKeys;
 use fedai_protocol::message::{Received, body_json};
 use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote::CheckedNode;
@@ -14,10 +15,12 @@ use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole,
 use tokio_util::sync::CancellationToken;
 
 use super::config::RouterWish;
+use super::gateways::Gateways;
 use super::job_record::{JobRecord, JobRecords};
 use super::job_run::JobRun;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
+use crate::core::direct_way::DirectWish;
 use crate::core::job_ending::{Answer, AttemptNote, JobFailure};
 use crate::core::job_spec::{JobSpec, JourneyTiming};
 use crate::core::quote_check::Ticket;
@@ -54,6 +57,23 @@ pub struct HeldTicket {
     pub(crate) key: SigningKey,
     /// Jobs done with it.
     pub used: u16,
+    pub(crate) ready: Option<ReadyKeys>,
+}
+
+/// What the next job under a ticket needs, made while nobody waits for it.
+pub(crate) struct ReadyKeys {
+    pub(crate) session: SigningKey,
+    pub(crate) wrap: WrapKeys,
+}
+
+impl ReadyKeys {
+    /// For a job at the ticket's first node.
+    pub(crate) fn make(ticket: &Ticket, key: &SigningKey) -> Option<Self> {
+        let mut entropy = SystemEntropy;
+        let inbox = ticket.nodes.first()?.descriptor.message.inbox.key;
+        let wrap = WrapKeys::derive(key, &inbox, &mut entropy).ok()?;
+        Some(Self { session: SigningKey::generate(&mut entropy), wrap })
+    }
 }
 
 /// What was bought.
@@ -83,6 +103,8 @@ pub struct Buyer {
     pub(crate) store: ReceiptStore,
     pub(crate) records: JobRecords,
     pub(crate) timing: JourneyTiming,
+    /// Connections to nodes' own relays.
+    pub(crate) gateways: Gateways,
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
 }
@@ -105,7 +127,15 @@ impl Buyer {
     pub fn over(pool: RelayPool, data: &Path) -> Self {
         let timing = JourneyTiming::default();
         let (store, records) = (ReceiptStore::new(data), JobRecords::new(data));
-        Self { pool, store, records, timing, budgets: RetryBudgets::default() }
+        let gateways = Gateways::new(DirectWish::default(), &pool);
+        Self { pool, store, records, timing, gateways, budgets: RetryBudgets::default() }
+    }
+
+    /// With another wish about going straight to nodes.
+    #[must_use]
+    pub fn going(mut self, wish: DirectWish) -> Self {
+        self.gateways = self.gateways.wishing(wish);
+        self
     }
 
     /// The relays.
@@ -177,6 +207,7 @@ impl Buyer {
 
     /// Ends the connections.
     pub async fn close(&self) {
+        self.gateways.close().await;
         self.pool.shutdown().await;
     }
 }

@@ -11,6 +11,8 @@ use fedai_relay_bridge::RelayList;
 use fedai_relay_bridge::relay_list::RelayListError;
 use serde::Deserialize;
 
+use crate::core::direct_way::DirectWish;
+
 /// Relay that is tried when nothing names one: where `fedai up` listens.
 pub const DEFAULT_RELAY: &str = "ws://127.0.0.1:7447";
 
@@ -26,6 +28,8 @@ pub struct ConfigFile {
     pub max_price: Option<String>,
     /// Time for one job, as `--timeout` takes it.
     pub timeout: Option<String>,
+    /// Whether to go straight to nodes, as `--direct` takes it.
+    pub direct: Option<String>,
     /// Model to ask for.
     pub model: Option<String>,
 }
@@ -35,7 +39,7 @@ pub struct ConfigFile {
 pub enum ConfigError {
     /// The file is wrong.
     #[error(
-        "{path}: {message}\nhint: the keys are router, mode, max_price, timeout and model; see docs/cli.md"
+        "{path}: {message}\nhint: the keys are router, mode, max_price, timeout, direct and model; see docs/cli.md"
     )]
     File {
         /// File.
@@ -166,6 +170,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// A mode by name.
 pub fn parse_mode(text: &str) -> Result<Mode, String> {
     text.parse()
+}
+
+/// When to go straight to nodes.
+pub fn parse_direct(text: &str) -> Result<DirectWish, String> {
+    match text {
+        "auto" => Ok(DirectWish::Auto),
+        "never" => Ok(DirectWish::Never),
+        "any" => Ok(DirectWish::Any),
+        _ => Err(format!("{text:?} is not one of auto, never and any")),
+    }
 }
 
 #[cfg(test)]

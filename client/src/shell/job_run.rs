@@ -3,28 +3,31 @@
 //! Subscribes before it publishes. Every key here is made for this job and erased with it: the ticket key lives on only
 //! while its ticket has jobs left, a session key until the word on the receipt is signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fedai_protocol::event_kinds::{QUOTE, SESSION_FRAME};
-use fedai_protocol::job_open::{JobEndpoint, RequestBody, request_hash};
+use fedai_protocol::job_open::{WrapKeys, request_hash};
 use fedai_protocol::limits::ANNOUNCED_URLS_MAX;
 use fedai_protocol::message::{Message, Received};
 use fedai_protocol::payment_offer::Payment;
 use fedai_protocol::quote::{CheckedNode, PeerRouter};
-use fedai_protocol::sealed_session::{Conversation, base64_encode};
+use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{
-    Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, SigningKey, UnixSeconds,
-    VerifiedEvent, chunking, ticket_proof,
+    Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, SigningKey, VerifiedEvent, ticket_proof,
 };
 use fedai_relay_bridge::wall_clock::SteadyClock;
-use fedai_relay_bridge::{RelayRole, Subscription, SystemEntropy, filters, wall_clock};
+use fedai_relay_bridge::{RelayRole, SystemEntropy, wall_clock};
 use tokio_util::sync::CancellationToken;
 
-use super::buyer::{Bought, Buyer, HeldTicket, OutputSink, RecordedOutcome, RouterContact, sealed_draft};
+use super::buyer::{
+    Bought, Buyer, HeldTicket, OutputSink, ReadyKeys, RecordedOutcome, RouterContact, sealed_draft,
+};
+use super::job_ears::{Heard, JobEars};
+use super::job_words::JobWords;
 use super::network_view::NetworkView;
 use super::own_quotes::own_quote;
+use super::session_way::{OpenSession, SessionWay};
 use crate::core::attempt::OpenedWith;
 use crate::core::job_ending::{Answer, JobFailure, Settlement};
 use crate::core::job_journey::Journey;
@@ -33,8 +36,6 @@ use crate::core::journey_step::{JourneyAction, JourneyInput};
 use crate::core::quote_check::{Question, Ticket};
 use crate::core::session_door::SessionDoor;
 
-/// Wait for a subscription to be live before the first message goes out.
-const SUBSCRIBE_WAIT: Duration = Duration::from_secs(3);
 /// Wait for relays to take the word on a receipt before the program may end.
 const ACK_WAIT: Duration = Duration::from_secs(3);
 /// Wait for the profiles of routers that a full one named.
@@ -49,30 +50,14 @@ pub(crate) struct JobRun<'a> {
     clock: SteadyClock,
     ticket_key: SigningKey,
     used: u16,
-    replies: Subscription,
-    frames: Subscription,
+    ears: JobEars,
     spare: Option<SigningKey>,
+    wrap: Option<WrapKeys>,
     sessions: BTreeMap<u32, OpenSession>,
     acks: Vec<tokio::task::JoinHandle<()>>,
     last_ack: Option<(VerifiedEvent, bool)>,
     /// The last attempt's ticket, node and job, for the record of a job without an answer.
     last_open: Option<(Ticket, RecordedOutcome)>,
-}
-
-/// What goes into every job open of this job.
-struct JobWords {
-    endpoint: JobEndpoint,
-    request: String,
-    is_bulky: bool,
-    expires_at: UnixSeconds,
-}
-
-/// One job open, with what is needed to send it again.
-struct OpenSession {
-    door: SessionDoor,
-    open: JobOpen,
-    inbox: PublicKey,
-    created_at: UnixSeconds,
 }
 
 impl<'a> JobRun<'a> {
@@ -85,23 +70,19 @@ impl<'a> JobRun<'a> {
     ) -> Self {
         let (mut entropy, clock) = (SystemEntropy, SteadyClock::start());
         let now = clock.now();
-        let job = JobWords {
-            endpoint: spec.endpoint,
-            is_bulky: spec.is_bulky(),
-            expires_at: spec.expires_at(),
-            request: spec.request.clone(),
+        let job = JobWords::of(&spec);
+        let (ticket, ticket_key, used, ready) = match held {
+            Some(held) => (Some(held.ticket), held.key, held.used, held.ready),
+            None => (None, SigningKey::generate(&mut entropy), 0, None),
         };
-        let (ticket, ticket_key, used) = match held {
-            Some(held) => (Some(held.ticket), held.key, held.used),
-            None => (None, SigningKey::generate(&mut entropy), 0),
+        let (spare, wrap) = match ready {
+            Some(ready) => (ready.session, Some(ready.wrap)),
+            None => (SigningKey::generate(&mut entropy), None),
         };
-        let spare = SigningKey::generate(&mut entropy);
-        let to_ticket = filters::of_kinds_to(&[QUOTE], [ticket_key.public_key()]);
-        let to_session = filters::of_kinds_to(&[SESSION_FRAME], [spare.public_key()]);
-        let replies = buyer.pool.subscribe(RelayRole::Control, vec![to_ticket]);
-        let frames = buyer.pool.subscribe(RelayRole::Stream, vec![to_session]);
-        tokio::join!(replies.ready(SUBSCRIBE_WAIT), frames.ready(SUBSCRIBE_WAIT));
-        Self {
+        let node = ticket.as_ref().and_then(|ticket| ticket.nodes.first());
+        let is_direct = node.is_some_and(|node| buyer.gateways.is_ready(&node.descriptor.message));
+        let needs_quote = ticket.is_none();
+        let mut run = Self {
             buyer,
             job,
             sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
@@ -109,14 +90,24 @@ impl<'a> JobRun<'a> {
             clock,
             ticket_key,
             used,
-            replies,
-            frames,
+            ears: JobEars::new(buyer.pool.clone()),
             spare: Some(spare),
+            wrap,
             sessions: BTreeMap::new(),
             acks: Vec::new(),
             last_ack: None,
             last_open: None,
+        };
+        // What is not needed costs a round trip: relays are asked where a quote or frames will come by them.
+        if needs_quote {
+            run.ears.ask_for_replies(run.ticket_key.public_key());
         }
+        if !is_direct {
+            let keys = run.session_keys();
+            run.ears.ask_for_frames(keys);
+        }
+        run.ears.ready().await;
+        run
     }
 
     /// Runs to the one ending.
@@ -126,27 +117,36 @@ impl<'a> JobRun<'a> {
         cancel: &CancellationToken,
     ) -> Result<Bought, JobFailure> {
         let mut changes = self.buyer.pool.status_changes();
+        let mut lines = self.buyer.gateways.changes();
         let mut connected = self.buyer.pool.connected_urls(RelayRole::Stream);
         let mut input = JourneyInput::Start;
         loop {
             if let Some(ending) = self.handle(input, sink).await {
-                return self.end(ending).await;
+                return Box::pin(self.end(ending)).await;
             }
             let wait = self.journey.poll_timeout().map(|at| at.since(self.clock.now()));
             let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
             input = tokio::select! {
                 biased;
                 () = cancel.cancelled() => JourneyInput::Cancel,
-                Some(event) = self.frames.recv() => {
-                    if let Some(ending) = self.on_frame(&event, sink).await {
-                        return self.end(ending).await;
+                heard = self.ears.hear(self.sessions.values_mut().map(|session| &mut session.way)) => match heard {
+                    Heard::Frame(event) => {
+                        if let Some(ending) = self.on_frame(&event, sink).await {
+                            return Box::pin(self.end(ending)).await;
+                        }
+                        JourneyInput::Tick
                     }
-                    JourneyInput::Tick
-                }
-                Some(event) = self.replies.recv() => match self.read_reply(&event) {
-                    Some(reply) => JourneyInput::Reply(Box::new(reply)),
-                    None => JourneyInput::Tick,
+                    Heard::Reply(event) => self.reply(&event),
                 },
+                Ok(()) = lines.changed() => {
+                    let is_changed = self.sessions.values_mut().any(|session| session.way.is_changed());
+                    if is_changed {
+                        self.go_wide().await;
+                        JourneyInput::RelaysChanged
+                    } else {
+                        JourneyInput::Tick
+                    }
+                }
                 Ok(()) = changes.changed() => {
                     let now = self.buyer.pool.connected_urls(RelayRole::Stream);
                     let lost = connected.iter().any(|url| !now.contains(url));
@@ -171,7 +171,9 @@ impl<'a> JobRun<'a> {
                         JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
                         JourneyAction::FindRouters(peers) => inputs.push_back(self.find(&peers).await),
                         JourneyAction::Open { ticket, .. } => return Ok(*ticket),
-                        JourneyAction::End(ending) => return Err(ending.err().unwrap_or_else(no_answer)),
+                        JourneyAction::End(ending) => {
+                            return Err(ending.err().unwrap_or_else(JobFailure::of_our_own));
+                        }
                         _ => {}
                     }
                 }
@@ -180,9 +182,9 @@ impl<'a> JobRun<'a> {
             let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
             inputs.push_back(tokio::select! {
                 () = cancel.cancelled() => JourneyInput::Cancel,
-                Some(event) = self.replies.recv() => match self.read_reply(&event) {
-                    Some(reply) => JourneyInput::Reply(Box::new(reply)),
-                    None => JourneyInput::Tick,
+                heard = self.ears.hear(std::iter::empty()) => match heard {
+                    Heard::Reply(event) => self.reply(&event),
+                    Heard::Frame(_) => JourneyInput::Tick,
                 },
                 () = tokio::time::sleep(wait) => JourneyInput::Tick,
             });
@@ -205,10 +207,10 @@ impl<'a> JobRun<'a> {
                     JourneyAction::FindRouters(peers) => inputs.push_back(self.find(&peers).await),
                     JourneyAction::Open { attempt, node, ticket } => {
                         sink.opening(attempt, &node, &ticket);
-                        inputs.push_back(self.open(attempt, &node, &ticket));
+                        inputs.push_back(self.open(attempt, &node, &ticket).await);
                     }
-                    JourneyAction::OpenAgain { attempt } => self.publish_open(attempt),
-                    JourneyAction::Send { attempt, s, body } => self.send(attempt, s, body),
+                    JourneyAction::OpenAgain { attempt } => self.publish_open(attempt).await,
+                    JourneyAction::Send { attempt, s, body } => self.send(attempt, s, body).await,
                     JourneyAction::Deliver(lines) => {
                         if sink.deliver(&lines).is_break() {
                             inputs.push_back(JourneyInput::Cancel);
@@ -235,6 +237,7 @@ impl<'a> JobRun<'a> {
             .iter_mut()
             .find(|(_, session)| session.door.session().public_key().to_hex() == addressed)?;
         let attempt = *attempt;
+        session.way.heard();
         for frame in session.door.open(event) {
             let ending = self.handle(JourneyInput::Frame { attempt, frame }, sink).await;
             if ending.is_some() {
@@ -249,6 +252,8 @@ impl<'a> JobRun<'a> {
         let mut inputs = Vec::new();
         let ticket = self.ticket_key.public_key();
         self.used = 0;
+        self.ears.ask_for_replies(ticket);
+        self.ears.ready().await;
         let (now, mut entropy) = (wall_clock::now(), SystemEntropy);
         for request in requests {
             let Some(router) = request.router else {
@@ -286,6 +291,10 @@ impl<'a> JobRun<'a> {
         JourneyInput::RoutersFound(sessions.into_iter().map(|(router, _)| router).collect())
     }
 
+    fn reply(&self, event: &VerifiedEvent) -> JourneyInput {
+        self.read_reply(event).map_or(JourneyInput::Tick, |reply| JourneyInput::Reply(Box::new(reply)))
+    }
+
     fn read_reply(&self, event: &VerifiedEvent) -> Option<Received<QuoteReply>> {
         let session = self.sessions_of_routers.get(&event.author())?;
         let conversation = Conversation::derive(&self.ticket_key, session).ok()?;
@@ -300,7 +309,7 @@ impl<'a> JobRun<'a> {
     }
 
     /// Opens the job at a node with a fresh session key.
-    fn open(&mut self, attempt: u32, node: &CheckedNode, ticket: &Ticket) -> JourneyInput {
+    async fn open(&mut self, attempt: u32, node: &CheckedNode, ticket: &Ticket) -> JourneyInput {
         if !ticket.is_free() {
             // Nothing here can pay: what slipped past the check of the quote is not opened.
             tracing::error!(node = %node.node.to_hex(), "the ticket asks for a payment");
@@ -308,7 +317,7 @@ impl<'a> JobRun<'a> {
         }
         let mut entropy = SystemEntropy;
         let key = self.spare.take().unwrap_or_else(|| SigningKey::generate(&mut entropy));
-        let (request, upload) = self.request_body(&mut entropy);
+        let (request, upload) = self.job.body(&mut entropy);
         let nonce = hex::encode(entropy.bytes32());
         let mut relays = self.buyer.pool.connected_urls(RelayRole::Stream);
         relays.truncate(ANNOUNCED_URLS_MAX);
@@ -323,18 +332,24 @@ impl<'a> JobRun<'a> {
             payment: Payment::free(),
             expires_at: self.job.expires_at,
         };
-        self.reach(node);
+        let way = SessionWay::find(&self.buyer.gateways, node, &key.public_key()).await;
+        if !way.is_up() {
+            self.reach(node);
+        }
         let (inbox, created_at) = (node.descriptor.message.inbox.key, wall_clock::now_seconds());
         let session = key.public_key();
-        match open.wrap(&self.ticket_key, &inbox, created_at, created_at, &mut entropy) {
+        let wrapped = match self.wrap.take().filter(|keys| keys.inbox() == inbox) {
+            Some(keys) => open.wrap_with(keys, &self.ticket_key, created_at, created_at, &mut entropy),
+            None => open.wrap(&self.ticket_key, &inbox, created_at, created_at, &mut entropy),
+        };
+        match wrapped {
             Ok(wrapped) => {
                 let door = SessionDoor::new(key, wrapped.job, node.node);
                 let opened =
                     RecordedOutcome { job: Some(wrapped.job.0), node: Some(node.node), receipt: None };
                 self.last_open = Some((ticket.clone(), opened));
-                self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at });
-                self.listen();
-                let relays = self.buyer.pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream);
+                self.sessions.insert(attempt, OpenSession { door, open, inbox, created_at, way });
+                let relays = self.publish(attempt, wrapped.wrap, false).await;
                 tracing::debug!(relays, job = %wrapped.job, node = %node.node.to_hex(), "job opened");
                 let with = OpenedWith { job: wrapped.job, session, nonce, upload };
                 JourneyInput::Opened { attempt, with }
@@ -346,55 +361,64 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    fn request_body(&self, entropy: &mut SystemEntropy) -> (RequestBody, Vec<String>) {
-        if self.job.is_bulky
-            && let Ok((manifest, pieces)) = chunking::split(self.job.request.as_bytes(), entropy)
-        {
-            let upload = pieces.iter().map(|piece| base64_encode(piece)).collect();
-            return (RequestBody::Chunked(manifest), upload);
-        }
-        (RequestBody::Inline(self.job.request.clone()), Vec::new())
-    }
-
     /// Connects to a relay of the node when none of them is connected.
     fn reach(&self, node: &CheckedNode) {
         let descriptor = &node.descriptor.message;
         let connected = self.buyer.pool.connected_urls(RelayRole::Stream);
-        let mut urls = descriptor.gateways.iter().chain(&descriptor.relays);
+        let mut urls = descriptor.relays.iter();
         let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
         if urls.clone().any(|url| connected.iter().any(|known| same(known, url))) {
             return;
         }
         if let Some(Err(error)) = urls.next().map(|url| self.buyer.pool.add_relay(url, &[RelayRole::Stream]))
         {
-            tracing::debug!(%error, "the node's own relay is not used");
+            tracing::debug!(%error, "a relay of the node is not used");
         }
     }
 
-    /// Subscribes to the frames of all sessions that are open.
-    fn listen(&self) {
+    /// Keys that frames may come to.
+    fn session_keys(&self) -> BTreeSet<PublicKey> {
         let keys = self.sessions.values().map(|session| session.door.session().public_key());
-        let keys: Vec<PublicKey> = keys.chain(self.spare.as_ref().map(SigningKey::public_key)).collect();
-        self.frames.update(vec![filters::of_kinds_to(&[SESSION_FRAME], keys)]);
+        keys.chain(self.spare.as_ref().map(SigningKey::public_key)).collect()
+    }
+
+    /// Listens on relays, too, and waits until one does.
+    async fn go_wide(&mut self) {
+        let keys = self.session_keys();
+        if self.ears.ask_for_frames(keys) && self.buyer.pool.connected(RelayRole::Stream) > 0 {
+            self.ears.ready().await;
+        }
+    }
+
+    /// Publishes an event of a session: directly where that way is up, else, or when `wide`, by relays.
+    async fn publish(&mut self, attempt: u32, event: VerifiedEvent, wide: bool) -> usize {
+        let session = self.sessions.get(&attempt);
+        let direct = session.map_or(0, |session| session.way.publish(&event));
+        if direct > 0 && !wide {
+            return direct;
+        }
+        self.go_wide().await;
+        direct.saturating_add(self.buyer.pool.publish_ephemeral(event, RelayRole::Stream))
     }
 
     /// The same job in a new wrap: relays drop what they have seen.
-    fn publish_open(&self, attempt: u32) {
+    async fn publish_open(&mut self, attempt: u32) {
         let Some(session) = self.sessions.get(&attempt) else { return };
         let (now, mut entropy) = (wall_clock::now_seconds(), SystemEntropy);
         let wrapped =
             session.open.wrap(&self.ticket_key, &session.inbox, session.created_at, now, &mut entropy);
         if let Ok(wrapped) = wrapped {
-            let relays = self.buyer.pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream);
+            let relays = self.publish(attempt, wrapped.wrap, true).await;
             tracing::debug!(relays, job = %wrapped.job, "job opened again");
         }
     }
 
-    fn send(&self, attempt: u32, s: u64, body: FrameBody) {
-        let Some(session) = self.sessions.get(&attempt) else { return };
+    async fn send(&mut self, attempt: u32, s: u64, body: FrameBody) {
+        let Some(session) = self.sessions.get_mut(&attempt) else { return };
+        let wide = session.way.is_silent(&body);
         let sealed = session.door.seal(s, body, wall_clock::now_seconds(), &mut SystemEntropy);
         if let Some(Ok(event)) = sealed {
-            self.buyer.pool.publish_ephemeral(event, RelayRole::Stream);
+            self.publish(attempt, event, wide).await;
         }
     }
 
@@ -447,7 +471,11 @@ impl<'a> JobRun<'a> {
             }
         };
         let Some((ack, is_kept)) = self.last_ack.take() else {
-            return Err(JobFailure { attempts: answer.attempts, has_shown: true, ..no_answer() });
+            return Err(JobFailure {
+                attempts: answer.attempts,
+                has_shown: true,
+                ..JobFailure::of_our_own()
+            });
         };
         let settled = &answer.settlement;
         let outcome = RecordedOutcome {
@@ -460,19 +488,8 @@ impl<'a> JobRun<'a> {
             ticket: answer.ticket.clone(),
             key: self.ticket_key.clone(),
             used: self.used.saturating_add(1),
+            ready: ReadyKeys::make(&answer.ticket, &self.ticket_key),
         };
         Ok(Bought { answer, ack, held, is_kept })
-    }
-}
-
-/// A fault of our own: an ending without what belongs to it.
-fn no_answer() -> JobFailure {
-    JobFailure {
-        refusal: Refusal::new(RefusalCode::Internal, "the receipt could not be acknowledged"),
-        dishonest: None,
-        has_shown: false,
-        attempts: Vec::new(),
-        spent: fedai_protocol::Msat::ZERO,
-        decision: None,
     }
 }

@@ -2,11 +2,15 @@
 
 pub mod buyer;
 pub mod config;
+mod gateways;
+mod job_ears;
 pub mod job_record;
 pub mod job_run;
+mod job_words;
 pub mod load_test;
 pub mod network_view;
 pub mod openai_endpoint;
 mod own_quotes;
 pub mod private_file;
 pub mod receipt_store;
+mod session_way;

@@ -11,7 +11,9 @@
     clippy::indexing_slicing
 )]
 
+pub mod cut_line;
 pub mod openai_server;
+pub mod purchase;
 pub mod schema;
 
 use std::fs::File;

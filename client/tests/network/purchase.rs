@@ -1,0 +1,52 @@
+//! Jobs as a client's library buys them, for tests in the client's own process.
+
+use std::ops::ControlFlow;
+
+use fedai_client::core::job_spec::{DeliveryMode, JobSpec, OnBreak, RouterTarget};
+use fedai_client::shell::buyer::{OutputSink, RouterContact};
+use fedai_protocol::Tokens;
+use fedai_protocol::job_open::JobEndpoint;
+use fedai_protocol::output_stream::OutputLine;
+use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::quote_request::{Constraints, Mode, ModelWanted};
+use fedai_relay_bridge::wall_clock;
+
+/// A free chat of one message at these routers.
+pub fn job(prompt: &str, tokens: u64, contacts: &[RouterContact]) -> JobSpec {
+    let request =
+        serde_json::json!({"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens});
+    JobSpec {
+        endpoint: JobEndpoint::Chat,
+        request: request.to_string(),
+        messages: 1,
+        wanted: ModelWanted::default(),
+        prompt_tokens: Tokens::saturating(64),
+        max_output_tokens: Tokens::saturating(tokens),
+        max_cost: None,
+        mode: Mode::Balanced,
+        constraints: Constraints { payment: vec![PaymentMethod::Free], ..Constraints::default() },
+        uses: 8,
+        previous_node: None,
+        routers: contacts.iter().map(|contact| RouterTarget::Router(contact.key)).collect(),
+        delivery: DeliveryMode::Live,
+        follow_peers: false,
+        hedge: false,
+        on_break: OnBreak::Fail,
+        deadline: wall_clock::now().plus_millis(120_000),
+    }
+}
+
+/// Keeps the text of an answer.
+#[derive(Default)]
+pub struct Text(pub String);
+
+impl OutputSink for Text {
+    fn deliver(&mut self, lines: &[OutputLine]) -> ControlFlow<()> {
+        self.0.extend(lines.iter().map(|line| line.text.as_str()));
+        ControlFlow::Continue(())
+    }
+
+    fn restarted(&mut self) {
+        panic!("the answer began anew");
+    }
+}
