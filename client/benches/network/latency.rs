@@ -1,5 +1,6 @@
 //! Time to first token and to the whole answer: straight from the runner, and through the network with and without a
-//! ticket at hand, by a relay and straight to the node. The targets take turns, so that what else the machine does falls on all of them.
+//! ticket at hand, by a relay and straight to the node. The targets take turns, so that what else the machine does
+//! falls on all of them.
 
 use std::time::{Duration, Instant};
 

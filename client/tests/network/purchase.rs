@@ -11,7 +11,7 @@ use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::quote_request::{Constraints, Mode, ModelWanted};
 use fedai_relay_bridge::wall_clock;
 
-/// A free chat of one message at these routers.
+/// A free chat of one message at these routers; without any, the client schedules itself.
 pub fn job(prompt: &str, tokens: u64, contacts: &[RouterContact]) -> JobSpec {
     let request =
         serde_json::json!({"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens});
@@ -27,7 +27,10 @@ pub fn job(prompt: &str, tokens: u64, contacts: &[RouterContact]) -> JobSpec {
         constraints: Constraints { payment: vec![PaymentMethod::Free], ..Constraints::default() },
         uses: 8,
         previous_node: None,
-        routers: contacts.iter().map(|contact| RouterTarget::Router(contact.key)).collect(),
+        routers: match contacts {
+            [] => vec![RouterTarget::Own],
+            contacts => contacts.iter().map(|contact| RouterTarget::Router(contact.key)).collect(),
+        },
         delivery: DeliveryMode::Live,
         follow_peers: false,
         hedge: false,
