@@ -44,7 +44,7 @@ fn main() {
         println!("Load average before: {}", cpu_time::load_average());
         let costs = step_costs::measure();
         if !has("--throughput") {
-            latency::run(size).await;
+            Box::pin(latency::run(size)).await;
         }
         if !has("--latency") {
             throughput::run(size, &costs).await;
