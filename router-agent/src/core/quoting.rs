@@ -12,7 +12,7 @@ use super::candidate::method_bits;
 use super::decision_entry::DecisionEntry;
 use super::dispatch_book::{Flight, luck_permille};
 use super::quote_desk::{Asker, QuoteDraft};
-use super::scheduler::{Asked, Decision};
+use super::scheduler::{Asked, Case, Decision};
 use super::standing::Grounds;
 use super::{Action, FLIGHT_SECONDS_MAX, RouterCore, count};
 
@@ -98,7 +98,8 @@ impl RouterCore {
         let asked = Asked { id: request.id, request: message, fee, methods };
         let seed = self.rng.next_u64();
         let policy = &*self.policy;
-        let decision = self.scheduler.plan(now, seed, &asked, policy, &fleets, &mut self.scratch);
+        let case = Case { now, seed, asked: &asked, policy, fleets: &fleets };
+        let decision = self.scheduler.plan(&case, &mut self.scratch);
         let grounds = Grounds { now, asked: &asked, policy, request: message };
         self.standings.note(&grounds, &fleets, decision.as_ref().ok());
         let (outcome, considered) = match &decision {

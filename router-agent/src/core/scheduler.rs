@@ -17,20 +17,27 @@ pub use super::decision::{Asked, Choice, Decision, NoCandidate};
 pub use super::sitting::{Place, Scratch, Sitting};
 
 /// Name and version of the production strategy, as decision records carry it.
-pub const STRATEGY: &str = "capacity-p2c/2";
+pub const STRATEGY: &str = "capacity-p2c/3";
+
+/// What a strategy decides about, when, and among whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// Now.
+    pub now: UnixMicros,
+    /// The whole randomness of the decision.
+    pub seed: u64,
+    /// The request.
+    pub asked: &'a Asked<'a>,
+    /// Parameters.
+    pub policy: &'a Policy,
+    /// The candidates.
+    pub fleets: &'a [&'a Fleet],
+}
 
 /// A strategy. It may remember what it is told of; the router keeps the registry, the filters and the records.
 pub trait Scheduler: Debug + Send {
-    /// Decides. `seed` is the whole randomness of the decision.
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate>;
+    /// Decides.
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate>;
 
     /// A job came back, as its client saw it.
     fn observed(&mut self, now: UnixMicros, node: &PublicKey, model: &str, seen: &Observation) {
@@ -58,16 +65,8 @@ pub trait Scheduler: Debug + Send {
 pub struct CapacityP2c;
 
 impl Scheduler for CapacityP2c {
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate> {
-        plan(now, seed, asked, policy, fleets, scratch)
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate> {
+        plan(case.now, case.seed, case.asked, case.policy, case.fleets, scratch)
     }
 }
 

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use fedai_protocol::{PublicKey, UnixMicros};
-use fedai_router_agent::core::candidate::{CandidateView, Fleet};
+use fedai_router_agent::core::candidate::CandidateView;
 use fedai_router_agent::core::node_view::Observation;
-use fedai_router_agent::core::policy::Policy;
-use fedai_router_agent::core::scheduler::{Asked, Decision, NoCandidate, Scheduler, Scratch};
+use fedai_router_agent::core::scheduler::{Case, Decision, NoCandidate, Scheduler, Scratch};
 
 use super::Claims;
-use super::order::{Sat, sort_by_key};
+use super::order::{decide, sort_by_key};
 use crate::hooks::OracleHandle;
 
 /// The strategy.
@@ -44,19 +43,10 @@ impl FedaiTs {
 }
 
 impl Scheduler for FedaiTs {
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate> {
-        let request = Sat { now, seed, asked, policy, fleets };
-        request.decide("fedai-ts", scratch, |seats, _| {
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate> {
+        decide(case, "fedai-ts", scratch, |seats, _| {
             sort_by_key(seats, |row| match self.failures.get(&row.node) {
-                Some((_, until)) if *until > now => f64::MAX,
+                Some((_, until)) if *until > case.now => f64::MAX,
                 _ => -self.score(row),
             });
         })

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fedai_protocol::{PublicKey, UnixMicros};
-use fedai_router_agent::core::candidate::Fleet;
-use fedai_router_agent::core::policy::Policy;
-use fedai_router_agent::core::scheduler::{Asked, Decision, NoCandidate, Scheduler, Scratch};
+use fedai_router_agent::core::scheduler::{Case, Decision, NoCandidate, Scheduler, Scratch};
 
-use super::order::{Sat, sort_by_key};
+use super::order::{decide, sort_by_key};
 use crate::comparison::capacity;
 use crate::hooks::{OracleHandle, Truth};
 
@@ -53,31 +51,22 @@ impl Jsq {
 }
 
 impl Scheduler for Jsq {
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate> {
-        let request = Sat { now, seed, asked, policy, fleets };
-        let prompt = asked.request.prompt_tokens.get() as f64;
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate> {
+        let prompt = case.asked.request.prompt_tokens.get() as f64;
         let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let decision = request.decide("jsq", scratch, |seats, _| {
+        let decision = decide(case, "jsq", scratch, |seats, _| {
             sort_by_key(seats, |row| {
                 let Some(truth) = oracle.of(&row.node) else { return f64::MAX };
                 let on_the_way = sent.get_mut(&row.node).map_or(0, |times| {
-                    times.retain(|time| now.since(*time) < WAY_MICROS);
+                    times.retain(|time| case.now.since(*time) < WAY_MICROS);
                     times.len()
                 });
-                self.done_seconds(now, truth, on_the_way, prompt)
+                self.done_seconds(case.now, truth, on_the_way, prompt)
             });
         })?;
         if let Some(first) = decision.choices.first() {
-            sent.entry(first.node).or_default().push(now);
+            sent.entry(first.node).or_default().push(case.now);
         }
         Ok(decision)
     }

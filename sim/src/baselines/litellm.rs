@@ -8,12 +8,10 @@
 use std::collections::BTreeMap;
 
 use fedai_protocol::{PublicKey, UnixMicros};
-use fedai_router_agent::core::candidate::Fleet;
 use fedai_router_agent::core::node_view::Observation;
-use fedai_router_agent::core::policy::Policy;
-use fedai_router_agent::core::scheduler::{Asked, Decision, NoCandidate, Scheduler, Scratch};
+use fedai_router_agent::core::scheduler::{Case, Decision, NoCandidate, Scheduler, Scratch};
 
-use super::order::{Sat, sort_by_key};
+use super::order::{decide, sort_by_key};
 
 /// The strategy.
 #[derive(Clone, Debug, Default)]
@@ -58,20 +56,11 @@ impl Deployment {
 }
 
 impl Scheduler for Litellm {
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate> {
-        let request = Sat { now, seed, asked, policy, fleets };
-        request.decide("litellm", scratch, |seats, _| {
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate> {
+        decide(case, "litellm", scratch, |seats, _| {
             sort_by_key(seats, |row| match self.deployments.get(&row.node) {
                 // Those that rest come last: with all at rest it would refuse, and nobody would be served better.
-                Some(deployment) if deployment.rests_until > now => f64::MAX,
+                Some(deployment) if deployment.rests_until > case.now => f64::MAX,
                 Some(deployment) => deployment.latency(),
                 None => 0.0,
             });

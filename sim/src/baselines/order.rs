@@ -1,41 +1,28 @@
 //! Orders of candidates: what every baseline ends with. The first is chosen, the next ones are its fallbacks.
 
-use fedai_protocol::UnixMicros;
 use fedai_router_agent::core::candidate::CandidateView;
-use fedai_router_agent::core::candidate::Fleet;
-use fedai_router_agent::core::policy::Policy;
-use fedai_router_agent::core::scheduler::{Asked, Decision, NoCandidate, Place, Scratch, Sitting};
+use fedai_router_agent::core::scheduler::{Case, Decision, NoCandidate, Place, Scratch, Sitting};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-/// What a decision is about.
-pub(super) struct Sat<'a> {
-    pub(super) now: UnixMicros,
-    pub(super) seed: u64,
-    pub(super) asked: &'a Asked<'a>,
-    pub(super) policy: &'a Policy,
-    pub(super) fleets: &'a [&'a Fleet],
-}
-
-impl<'a> Sat<'a> {
-    /// All candidates that pass the hard filters, in a random order: equals stay in it when they are sorted.
-    pub(super) fn decide(
-        &self,
-        strategy: &str,
-        scratch: &'a mut Scratch,
-        arrange: impl FnOnce(&mut Vec<Seat<'a>>, &mut Draws),
-    ) -> Result<Decision, NoCandidate> {
-        let sitting = Sitting::open_hard(self.now, self.asked, self.policy, self.fleets, scratch)?;
-        let mut draws = Draws(ChaCha8Rng::seed_from_u64(self.seed));
-        let mut seats: Vec<Seat<'a>> =
-            sitting.eligible().filter_map(|place| Some(Seat { place, row: sitting.row(place)? })).collect();
-        for at in (1..seats.len()).rev() {
-            seats.swap(at, draws.below(at.saturating_add(1)));
-        }
-        arrange(&mut seats, &mut draws);
-        let order: Vec<Place> = seats.iter().map(|seat| seat.place).collect();
-        sitting.of_order(self.seed, strategy, &order)
+/// Decides by an order of all candidates that pass the hard filters. They come in a random one: equals stay in it when
+/// they are sorted.
+pub(super) fn decide<'a>(
+    case: &Case<'a>,
+    strategy: &str,
+    scratch: &'a mut Scratch,
+    arrange: impl FnOnce(&mut Vec<Seat<'a>>, &mut Draws),
+) -> Result<Decision, NoCandidate> {
+    let sitting = Sitting::open_hard(case.now, case.asked, case.policy, case.fleets, scratch)?;
+    let mut draws = Draws(ChaCha8Rng::seed_from_u64(case.seed));
+    let mut seats: Vec<Seat<'a>> =
+        sitting.eligible().filter_map(|place| Some(Seat { place, row: sitting.row(place)? })).collect();
+    for at in (1..seats.len()).rev() {
+        seats.swap(at, draws.below(at.saturating_add(1)));
     }
+    arrange(&mut seats, &mut draws);
+    let order: Vec<Place> = seats.iter().map(|seat| seat.place).collect();
+    sitting.of_order(case.seed, strategy, &order)
 }
 
 /// One candidate.

@@ -1,11 +1,9 @@
 //! One node after the other, in the order of their keys. Every router begins at a place of its own.
 
-use fedai_protocol::{PublicKey, UnixMicros};
-use fedai_router_agent::core::candidate::Fleet;
-use fedai_router_agent::core::policy::Policy;
-use fedai_router_agent::core::scheduler::{Asked, Decision, NoCandidate, Scheduler, Scratch};
+use fedai_protocol::PublicKey;
+use fedai_router_agent::core::scheduler::{Case, Decision, NoCandidate, Scheduler, Scratch};
 
-use super::order::Sat;
+use super::order::decide;
 
 /// The strategy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,18 +12,9 @@ pub struct RoundRobin {
 }
 
 impl Scheduler for RoundRobin {
-    fn plan(
-        &mut self,
-        now: UnixMicros,
-        seed: u64,
-        asked: &Asked<'_>,
-        policy: &Policy,
-        fleets: &[&Fleet],
-        scratch: &mut Scratch,
-    ) -> Result<Decision, NoCandidate> {
-        let request = Sat { now, seed, asked, policy, fleets };
+    fn plan(&mut self, case: &Case<'_>, scratch: &mut Scratch) -> Result<Decision, NoCandidate> {
         let last = self.last;
-        let decision = request.decide("round-robin", scratch, |seats, _| {
+        let decision = decide(case, "round-robin", scratch, |seats, _| {
             // Before the first decision the random order says where to begin.
             let after = last.or_else(|| seats.first().map(|seat| seat.row.node));
             seats.sort_by_key(|seat| (after.is_some_and(|after| seat.row.node <= after), seat.row.node));
