@@ -10,7 +10,10 @@ use fedai_protocol::quote_request::Mode;
 use fedai_sim::cli::Cli;
 use fedai_sim::comparison::experiment::Draw;
 use fedai_sim::comparison::{Comparison, Contender, Experiment, markdown, plots, report, run, summary};
+use fedai_sim::hooks::Hooks;
+use fedai_sim::run_log::JobLog;
 use fedai_sim::workload::trace::Trace;
+use fedai_sim::world::World;
 
 /// A trace of one minute: sizes go up and down, gaps are uneven.
 fn trace() -> Trace {
@@ -78,6 +81,29 @@ fn draws_are_the_same_for_all_and_more_liars_are_the_same_ones_and_others() {
     assert_eq!(few.scenario, many.scenario, "fleet and workload do not depend on who lies");
     let asked = few.rate / few.capacities.iter().sum::<f64>();
     assert!((asked - 0.6).abs() < 1e-9, "{asked}");
+}
+
+/// Requests that the clairvoyant scheduler ends a second, over the capacity of the fleet, once queues have filled.
+fn done_over_capacity(load: f64) -> f64 {
+    let experiment = Experiment { load, liars: 0.0, requests: 1_500, ..experiment() };
+    let draw = experiment.draw(2);
+    let scheduler = Contender::Jsq.scheduler(draw.knowledge());
+    let hooks = Hooks { scheduler, wants_oracle: true, ..Hooks::default() };
+    let log = World::with(draw.scenario.clone(), hooks).run(&mut |_| {}).unwrap_or_else(|e| panic!("{e}"));
+    let (first, last) = (log.jobs.first().unwrap().at, log.jobs.last().unwrap().at);
+    let begin = first.plus_millis(last.millis_since(first) / 3);
+    let is_counted =
+        |job: &&JobLog| job.is_done() && job.ended_at().is_some_and(|at| at > begin && at <= last);
+    let done = log.jobs.iter().filter(is_counted).count() as f64;
+    done * 1e3 / last.millis_since(begin) as f64 / draw.capacities.iter().sum::<f64>()
+}
+
+#[test]
+fn what_is_offered_below_capacity_is_done_and_no_overload_does_more_than_capacity() {
+    let (below, above) = (done_over_capacity(0.7), done_over_capacity(1.3));
+    assert!((0.65..0.75).contains(&below), "all that is offered is done: {below}");
+    // Clients that find every queue full leave or come back later, so some slots are idle in between.
+    assert!((0.75..1.02).contains(&above), "no more than the capacity is done, and most of it: {above}");
 }
 
 /// The file is written by: fedai-sim list --schema > docs/schema/sim-compare.json
