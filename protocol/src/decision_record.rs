@@ -1,4 +1,4 @@
-//! Why a router chose as it did: candidates, terms in money and seconds, filter codes, the draw, the regret.
+//! Why a router chose as it did: candidates, terms in money and seconds, filter codes, the draw, the regret, the counterfactual.
 //!
 //! The quote names the record's digest, so that a router cannot tell another story later.
 
@@ -67,6 +67,64 @@ pub struct Candidate {
     pub terms: Option<Terms>,
 }
 
+/// A candidate that chance drew.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrawnCandidate {
+    /// The number between 0 and 1 that drew it.
+    pub number: f64,
+    /// Node.
+    pub node: PublicKey,
+    /// Offer.
+    pub offer: EventId,
+}
+
+/// What chance did in a decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrawRecord {
+    /// The decision tries an unproven node when this number is below [`DrawRecord::exploration`].
+    pub number: f64,
+    /// Share of decisions that try one now.
+    pub exploration: f64,
+    /// Who was drawn by weight, in order.
+    pub drawn: Vec<DrawnCandidate>,
+    /// Whom the exploration drew, when there was one and it found somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explored: Option<DrawnCandidate>,
+    /// True when the node of the previous turn was kept instead.
+    #[serde(default)]
+    pub kept_previous: bool,
+}
+
+/// Another outcome that a decision could have had.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Node.
+    pub node: PublicKey,
+    /// Offer.
+    pub offer: EventId,
+    /// What it would have cost.
+    pub cost_msat: f64,
+    /// Time to first token that was expected there.
+    pub ttft_ms: f64,
+    /// Total time that was expected there.
+    pub total_ms: f64,
+    /// All of it in one amount.
+    pub utility_msat: f64,
+}
+
+/// Who would have been chosen by other rules, from the same information.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counterfactual {
+    /// By the least utility of all: without a draw.
+    pub best: Alternative,
+    /// By the draw alone: without exploration, and without keeping the node of the previous turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Alternative>,
+    /// The best of those drawn, had the chosen one not been there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_up: Option<Alternative>,
+}
+
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
@@ -87,6 +145,12 @@ pub struct DecisionRecord {
     /// Soft filters that were relaxed because nothing was left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxed: Vec<String>,
+    /// What chance did; missing for strategies that draw otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draw: Option<DrawRecord>,
+    /// Who would have been chosen by other rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterfactual: Option<Counterfactual>,
     /// How much dearer the chosen one is than the best, by utility.
     pub regret_msat: f64,
     /// Ceiling quoted, fee included.

@@ -86,6 +86,10 @@ pub struct JobOpen {
     pub payment: Payment,
     /// The job is worthless after this.
     pub expires_at: UnixSeconds,
+    /// Longest wait for a slot that is accepted: a node that expects a longer one says `busy` at once, and the client
+    /// goes on to the next node of its quote. Any wait is accepted when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_ms: Option<u64>,
 }
 
 /// A job open as the node has it after opening the wrap: who may use the ticket, and the job's id.
@@ -316,6 +320,7 @@ mod tests {
             relays: Vec::new(),
             payment: Payment { tokens: vec![String::new()], ..Payment::free() },
             expires_at: AT,
+            patience_ms: None,
         };
         let empty = Rumor::new(&open, key.public_key(), AT).unwrap();
         let used = serde_json::to_string(&empty).unwrap().len();

@@ -33,6 +33,10 @@ pub struct QuotedNode {
     pub expected_ttft_ms: u64,
     /// Total time that the router expects.
     pub expected_total_ms: u64,
+    /// Longest wait for a slot with which this node is still worth as much to the client as the next one of the quote, or
+    /// as it is expected to be where there is no next one; missing where the router does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_ms: Option<u64>,
 }
 
 /// A binding offer to route a job.
@@ -148,6 +152,8 @@ pub struct CheckedNode {
     pub max_cost: Msat,
     /// Time to first token that the router expects.
     pub expected_ttft_ms: u64,
+    /// Longest wait for a slot that the client should accept there.
+    pub patience_ms: Option<u64>,
 }
 
 impl Quote {
@@ -183,6 +189,7 @@ impl Quote {
             descriptor,
             max_cost: quoted.max_cost,
             expected_ttft_ms: quoted.expected_ttft_ms,
+            patience_ms: quoted.patience_ms,
         })
     }
 }

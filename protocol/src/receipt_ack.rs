@@ -6,7 +6,7 @@ use nostr::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use crate::event_kinds;
-use crate::limits::TICKET_PROOF_BYTES_MAX;
+use crate::limits::{QUOTE_NODES_MAX, TICKET_PROOF_BYTES_MAX};
 use crate::message::{Message, ParseError, Received, is_name, tag};
 use crate::receipt::Receipt;
 use crate::verified_event::VerifiedEvent;
@@ -37,6 +37,9 @@ pub struct ReceiptAck {
     /// Total time as the client saw it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_total_ms: Option<u64>,
+    /// Nodes of the ticket that said `busy` at once, so that nobody takes them for broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turned_away: Vec<PublicKey>,
     /// For the router that made the ticket: proof that its client says this ([`crate::ticket_proof`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket_proof: Option<String>,
@@ -87,6 +90,9 @@ impl Message for ReceiptAck {
         }
         if self.rating.is_some_and(|rating| rating > 100) {
             return Err(ParseError::Limit("rating"));
+        }
+        if self.turned_away.len() > QUOTE_NODES_MAX {
+            return Err(ParseError::Limit("nodes that turned the job away"));
         }
         if self.ticket_proof.as_ref().is_some_and(|proof| proof.len() > TICKET_PROOF_BYTES_MAX) {
             return Err(ParseError::Limit("ticket proof"));

@@ -139,6 +139,72 @@ fn soft_filters_are_relaxed_only_when_nothing_else_is_left_and_it_is_said() {
 }
 
 #[test]
+fn a_decision_says_what_chance_did_and_whom_other_rules_would_have_chosen() {
+    let request = request(Mode::Balanced);
+    // Only one is dear, and all that is known of another one is nothing.
+    let unproven = CandidateView { p_ok: 0.0, ..row(3) };
+    let rows = vec![row(1), CandidateView { decode_ms: 90.0, ..row(2) }, unproven];
+    let fleet = Fleet::new(MODEL.into(), FleetPrior { slots: 4.0, ..FleetPrior::default() }, rows);
+    let asked = Asked { id: event_id(1), request: &request, fee: RouterFee::default(), methods: 1 };
+    let policy = Policy { draws: 2, exploration_share: 0.3, ..Policy::default() };
+    let mut explored = 0;
+    for seed in 0..200 {
+        let decision = plan(NOW, seed, &asked, &policy, &[&fleet], &mut Scratch::default()).unwrap();
+        let (record, chosen) = (&decision.record, decision.choices[0].node);
+        let (draw, other) = (record.draw.as_ref().unwrap(), record.counterfactual.unwrap());
+        assert_eq!((draw.drawn.len(), draw.exploration), (2, 0.3));
+        assert!(draw.drawn.iter().all(|drawn| (0.0..1.0).contains(&drawn.number)));
+        let least = record.candidates.iter().filter_map(|c| Some((c.terms?.utility_msat, c.node)));
+        let least = least.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        assert_eq!((other.best.utility_msat, other.best.node), least);
+        let by_draw = other.drawn.unwrap();
+        assert!(draw.drawn.iter().any(|drawn| drawn.node == by_draw.node));
+        match draw.explored {
+            Some(tried) => assert_eq!((chosen, draw.number < 0.3), (tried.node, true)),
+            None => assert_eq!(chosen, by_draw.node, "nothing but the draw decided"),
+        }
+        assert!(other.runner_up.is_none_or(|next| next.node != chosen));
+        explored += usize::from(draw.explored.is_some());
+    }
+    assert!((30..90).contains(&explored), "{explored}");
+}
+
+#[test]
+fn exploration_leaves_out_who_is_known_to_be_dear_or_has_a_job_of_ours() {
+    let request = request(Mode::Balanced);
+    let asked = Asked { id: event_id(1), request: &request, fee: RouterFee::default(), methods: 1 };
+    let policy = Policy { exploration_share: 1.0, ..Policy::default() };
+    let slow = CandidateView { p_ok: 0.0, decode_ms: 500.0, prefill_ms: 50.0, ..row(2) };
+    let tried = CandidateView { p_ok: 0.0, in_flight: 1, ..row(3) };
+    let idle = CandidateView { p_ok: 0.0, ..row(4) };
+    for (row_of_unproven, is_tried) in [(slow, false), (tried, false), (idle, true)] {
+        let proven = CandidateView { p_ok: 1.0, ..row(1) };
+        let fleet = Fleet::new(MODEL.into(), FleetPrior::default(), vec![proven, row_of_unproven]);
+        let decision = plan(NOW, 1, &asked, &policy, &[&fleet], &mut Scratch::default()).unwrap();
+        assert_eq!(decision.record.draw.as_ref().unwrap().explored.is_some(), is_tried);
+    }
+}
+
+#[test]
+fn a_client_is_to_wait_as_long_as_the_next_node_is_no_better() {
+    let request = request(Mode::Balanced);
+    let asked = Asked { id: event_id(1), request: &request, fee: RouterFee::default(), methods: 1 };
+    let patience = |second: CandidateView| {
+        let fleet = Fleet::new(MODEL.into(), FleetPrior::default(), vec![row(1), second]);
+        let policy = Policy { draws: 8, exploration_share: 0.0, ..Policy::default() };
+        let decision = plan(NOW, 1, &asked, &policy, &[&fleet], &mut Scratch::default()).unwrap();
+        assert_eq!(decision.choices[0].node, node(1));
+        let all: Vec<Option<u64>> = decision.choices.iter().map(|choice| choice.patience_ms).collect();
+        assert_eq!(all[1], Some(100), "at the last one hardly more than expected");
+        all[0].unwrap()
+    };
+    let next = |rtt_ms: f64| CandidateView { rtt_ms: row(2).rtt_ms + rtt_ms, ..row(2) };
+    let (alike, slower) = (patience(next(1.0)), patience(next(701.0)));
+    assert!((95..=110).contains(&alike), "no longer than going on takes: {alike}");
+    assert!((695..=705).contains(&(slower - alike)), "seven tenths of a second longer: {alike} {slower}");
+}
+
+#[test]
 fn the_trusted_mode_never_relaxes_its_floor() {
     let request = request(Mode::Trusted);
     let fleet =

@@ -255,6 +255,7 @@ impl ClientActor {
             relays: vec![RELAY.to_owned()],
             payment,
             expires_at: self.expires_at,
+            patience_ms: node.patience_ms,
         };
         let (inbox, now) = (node.descriptor.message.inbox.key, turn.now.seconds());
         let session_of =

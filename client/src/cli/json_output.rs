@@ -243,6 +243,10 @@ pub struct WhyOutput {
     pub relaxed: Vec<String>,
     /// How much dearer the chosen node is than the best, in msat.
     pub regret_msat: Option<f64>,
+    /// What chance did.
+    pub draw: Option<DrawOutput>,
+    /// Who would have been chosen by other rules.
+    pub alternatives: Vec<AlternativeOutput>,
     /// Candidates.
     pub candidates: Vec<CandidateRow>,
     /// Job (hex).
@@ -251,6 +255,47 @@ pub struct WhyOutput {
     pub receipt: Option<String>,
     /// Nodes tried.
     pub attempts: Vec<AttemptOutput>,
+}
+
+/// What chance did in a decision.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DrawOutput {
+    /// An unproven node is tried when this is below `exploration`.
+    pub number: f64,
+    /// Share of decisions that try one.
+    pub exploration: f64,
+    /// Who was drawn by weight, in order.
+    pub drawn: Vec<DrawnOutput>,
+    /// Who was tried.
+    pub explored: Option<DrawnOutput>,
+    /// True when the node of the previous turn was kept.
+    pub kept_previous: bool,
+}
+
+/// A candidate that a number between 0 and 1 drew.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DrawnOutput {
+    /// The number.
+    pub number: f64,
+    /// Node (hex).
+    pub node: String,
+}
+
+/// Who would have been chosen by another rule.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AlternativeOutput {
+    /// `best` (the least utility of all), `drawn` (no exploration, no previous node) or `runner_up`.
+    pub rule: String,
+    /// Node (hex).
+    pub node: String,
+    /// Expected cost.
+    pub cost_msat: f64,
+    /// Expected time to first token.
+    pub first_token_ms: f64,
+    /// Expected total time.
+    pub total_ms: f64,
+    /// All of it in one amount.
+    pub utility_msat: f64,
 }
 
 /// One candidate.

@@ -1,12 +1,16 @@
 //! `fedai why ID`: the decision behind a quote or a job: candidates, their terms in money and time, what was filtered
 //! and by which code. The record is the one that the quote committed to; whether it still matches is said.
 
-use fedai_protocol::decision_record::{Candidate, DecisionRecord};
+use fedai_protocol::decision_record::{
+    Alternative, Candidate, Counterfactual, DecisionRecord, DrawRecord, DrawnCandidate,
+};
 
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::GlobalFlags;
-use super::json_output::{AttemptOutput, CandidateRow, WhyOutput};
+use super::json_output::{
+    AlternativeOutput, AttemptOutput, CandidateRow, DrawOutput, DrawnOutput, WhyOutput,
+};
 use super::terminal;
 use crate::shell::config;
 use crate::shell::job_record::{JobRecord, JobRecords};
@@ -50,6 +54,8 @@ fn output(kept: &JobRecord) -> WhyOutput {
         considered: record.map(|record| record.considered),
         relaxed: record.map(|record| record.relaxed.clone()).unwrap_or_default(),
         regret_msat: record.map(|record| record.regret_msat),
+        draw: record.and_then(|record| record.draw.as_ref()).map(draw),
+        alternatives: record.and_then(|record| record.counterfactual).map(alternatives).unwrap_or_default(),
         candidates: record.map(candidates).unwrap_or_default(),
         job: kept.job.map(|id| id.to_hex()),
         receipt: kept.receipt.map(|id| id.to_hex()),
@@ -59,6 +65,33 @@ fn output(kept: &JobRecord) -> WhyOutput {
             .map(|(node, outcome)| AttemptOutput { node: node.to_hex(), outcome: outcome.clone() })
             .collect(),
     }
+}
+
+fn draw(draw: &DrawRecord) -> DrawOutput {
+    let of = |one: &DrawnCandidate| DrawnOutput { number: one.number, node: one.node.to_hex() };
+    DrawOutput {
+        number: draw.number,
+        exploration: draw.exploration,
+        drawn: draw.drawn.iter().map(of).collect(),
+        explored: draw.explored.as_ref().map(of),
+        kept_previous: draw.kept_previous,
+    }
+}
+
+fn alternatives(other: Counterfactual) -> Vec<AlternativeOutput> {
+    let of = |(rule, other): (&str, Option<Alternative>)| {
+        let other = other?;
+        Some(AlternativeOutput {
+            rule: rule.to_owned(),
+            node: other.node.to_hex(),
+            cost_msat: other.cost_msat,
+            first_token_ms: other.ttft_ms,
+            total_ms: other.total_ms,
+            utility_msat: other.utility_msat,
+        })
+    };
+    let rules = [("best", Some(other.best)), ("drawn", other.drawn), ("runner_up", other.runner_up)];
+    rules.into_iter().filter_map(of).collect()
 }
 
 fn candidates(record: &DecisionRecord) -> Vec<CandidateRow> {
@@ -99,6 +132,7 @@ fn print(output: &WhyOutput) -> std::io::Result<()> {
     if !output.relaxed.is_empty() {
         terminal::print(&format!("relaxed: {}\n", output.relaxed.join(", ")))?;
     }
+    print_chance(output)?;
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
@@ -118,4 +152,32 @@ fn print(output: &WhyOutput) -> std::io::Result<()> {
     let header =
         ["node", "verdict", "cost msat", "first ms", "total ms", "p ok", "trust", "utility", "share"];
     terminal::print_table(&header, rows.collect())
+}
+
+/// What chance did, and who would have been chosen without it.
+fn print_chance(output: &WhyOutput) -> std::io::Result<()> {
+    if let Some(draw) = &output.draw {
+        let of = |one: &DrawnOutput| format!("{} ({:.6})", terminal::short(&one.node), one.number);
+        let drawn: Vec<String> = draw.drawn.iter().map(of).collect();
+        let tried = draw.explored.as_ref().map(|one| format!("; tried unproven {}", of(one)));
+        let kept = if draw.kept_previous { "; kept the node of the previous turn" } else { "" };
+        let tried = tried.unwrap_or_default();
+        terminal::print(&format!("drawn: {}{tried}{kept}\n", drawn.join(", ")))?;
+    }
+    for other in &output.alternatives {
+        let rule = match other.rule.as_str() {
+            "best" => "least of all",
+            "drawn" => "best of those drawn",
+            _ => "next of those drawn",
+        };
+        terminal::print(&format!(
+            "{rule}: {} at {:.1} msat in all ({:.0} msat, first token {:.0} ms, total {:.0} ms)\n",
+            terminal::short(&other.node),
+            other.utility_msat,
+            other.cost_msat,
+            other.first_token_ms,
+            other.total_ms
+        ))?;
+    }
+    Ok(())
 }

@@ -27,6 +27,9 @@ pub enum NextStep {
 pub struct Failover {
     failed: BTreeSet<PublicKey>,
     busy: BTreeSet<PublicKey>,
+    /// Nodes of the ticket that turned the job away, and by how much the wait there is longer than was accepted.
+    turned_away: Vec<(PublicKey, u64)>,
+    went_back: bool,
     retry_after_ms: Option<u64>,
     attempts: u32,
     rounds: u32,
@@ -54,6 +57,27 @@ impl Failover {
     pub fn count_round(&mut self) {
         self.rounds = self.rounds.saturating_add(1);
         self.busy.clear();
+        self.turned_away.clear();
+        self.went_back = false;
+    }
+
+    /// A node said at once that the wait there is longer than was accepted. When all of them say so, whoever is the
+    /// least over it is asked again, and then any wait is accepted.
+    pub fn node_turned_away(&mut self, node: PublicKey, refusal: &Refusal) {
+        self.turned_away.push((node, refusal.retry_after_ms.unwrap_or(u64::MAX)));
+        self.node_failed(node, refusal);
+    }
+
+    /// Nodes that turned the job away under the present ticket.
+    #[must_use]
+    pub fn who_turned_away(&self) -> Vec<PublicKey> {
+        self.turned_away.iter().map(|(node, _)| *node).collect()
+    }
+
+    /// True when it is this node's first word that counts: it has not turned the job away.
+    #[must_use]
+    pub fn may_turn_away(&self, node: &PublicKey) -> bool {
+        self.turned_away.iter().all(|(other, _)| other != node)
     }
 
     /// A node did not deliver.
@@ -115,7 +139,7 @@ impl Failover {
                 .nodes
                 .iter()
                 .position(|node| self.is_usable(&node.node) && node.descriptor.message.is_live(now));
-            if let Some(index) = next {
+            if let Some(index) = next.or_else(|| self.way_back(ticket)) {
                 return NextStep::Node(index);
             }
         }
@@ -124,6 +148,17 @@ impl Failover {
         }
         let wait_ms = self.retry_after_ms.unwrap_or(0);
         if wait_ms > timing.retry_wait_max_ms { NextStep::End } else { NextStep::Quote { wait_ms } }
+    }
+
+    /// The node of the ticket that is the least over the wait that was accepted, when the job was not there again yet.
+    fn way_back(&self, ticket: &Ticket) -> Option<usize> {
+        let least = self.turned_away.iter().filter(|_| !self.went_back).min_by_key(|(_, over)| *over)?;
+        ticket.nodes.iter().position(|node| node.node == least.0)
+    }
+
+    /// An attempt at a node of the ticket begins.
+    pub fn opens_at(&mut self, node: &PublicKey) {
+        self.went_back |= !self.may_turn_away(node);
     }
 
     /// The wait was honoured.

@@ -84,6 +84,7 @@ impl Market {
             max_cost: offer.price.ceiling(tokens(256), tokens(256)).unwrap(),
             expected_ttft_ms: 100,
             expected_total_ms: 1_000,
+            patience_ms: None,
         }
     }
 

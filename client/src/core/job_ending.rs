@@ -46,6 +46,8 @@ pub struct Settlement {
     pub observed_ttft_ms: Option<u64>,
     /// Total time as it was seen here.
     pub observed_total_ms: u64,
+    /// Nodes of the ticket that said at once that the wait there is longer than accepted.
+    pub turned_away: Vec<PublicKey>,
 }
 
 impl Settlement {
@@ -61,6 +63,7 @@ impl Settlement {
             rating: None,
             observed_ttft_ms: self.observed_ttft_ms,
             observed_total_ms: Some(self.observed_total_ms),
+            turned_away: self.turned_away.clone(),
             ticket_proof,
         }
     }

@@ -51,6 +51,8 @@ pub struct Journey {
     pub(super) asked: usize,
     pub(super) notes: Vec<AttemptNote>,
     pub(super) refusal: Option<Refusal>,
+    /// The last node has only said that the wait there is longer than accepted.
+    pub(super) was_turned_away: bool,
     pub(super) dishonest: Option<String>,
     pub(super) begun_at: UnixMicros,
     pub(super) quoted_ms: u64,
@@ -98,6 +100,7 @@ impl Journey {
             asked: 0,
             notes: Vec::new(),
             refusal: None,
+            was_turned_away: false,
             dishonest: None,
             begun_at: now,
             quoted_ms: 0,
@@ -207,6 +210,8 @@ impl Journey {
             NextStep::Quote { .. } => self.failover.rounds() > 0,
             NextStep::End => false,
         };
+        // A node that said at once that it has no slot in time did no work: the next one is no second try.
+        let is_second = is_second && !core::mem::take(&mut self.was_turned_away);
         if is_second && let Err(wait_ms) = self.budgets.retry(now) {
             let last = self.refusal.as_ref().map_or(RefusalCode::NoNode, |refusal| refusal.code);
             let text =
@@ -331,12 +336,14 @@ impl Journey {
         out: &mut Vec<JourneyAction>,
     ) -> Result<Option<Running>, SpendingError> {
         let Some(ticket) = self.ticket.clone() else { return Ok(None) };
-        let Some(node) = ticket.nodes.get(index).cloned() else { return Ok(None) };
+        let Some(mut node) = ticket.nodes.get(index).cloned() else { return Ok(None) };
+        node.patience_ms = node.patience_ms.filter(|_| self.failover.may_turn_away(&node.node));
         let number = self.number.saturating_add(1);
         self.spending.reserve(number, node.max_cost.saturating_add(ticket.fee))?;
         self.number = number;
         self.decision = Some(ticket.request);
         self.failover.count_attempt();
+        self.failover.opens_at(&node.node);
         let note = self.notes.len();
         self.notes.push(AttemptNote::new(node.node, ticket.router));
         let mut attempt = Attempt::new(node.clone(), self.timing, now);

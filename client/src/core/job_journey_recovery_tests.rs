@@ -129,3 +129,38 @@ fn each_round_asks_the_next_routers_and_silent_ones_do_not_shut_the_others_out()
     assert_eq!(asked[1], [keys[3], keys[4], keys[0]]);
     assert_eq!(asked[2], keys[1..4]);
 }
+
+#[test]
+fn a_node_that_turns_the_job_away_costs_no_second_try_and_is_named_with_the_receipt() {
+    let first = Play::new(3, one_quote(&[0, 1, 2]), |_| {});
+    let mut ticket = first.journey.ticket().unwrap().clone();
+    ticket.nodes.iter_mut().for_each(|node| node.patience_ms = Some(350));
+    let budgets = RetryBudgets::default();
+    while budgets.retry(micros(0)).is_ok() {}
+    let mut play = Play::begin(3, vec![], |_| {}, Some(ticket.clone()), budgets);
+    for (attempt, over) in [(1, 900), (2, 300), (3, 600)] {
+        let refusal = Refusal::new(RefusalCode::Busy, "full").retry_after(over);
+        play.frame(attempt, 0, FrameBody::Error(Failure { refusal, receipt: None }));
+    }
+    let asked =
+        [1, 2, 3, 4].map(|attempt| (play.opened[&attempt].0.node, play.opened[&attempt].0.patience_ms));
+    let [first, second, third] = [0, 1, 2].map(|at| ticket.nodes[at].node);
+    let expected = [(first, Some(350)), (second, Some(350)), (third, Some(350)), (second, None)];
+    assert_eq!(asked, expected, "where the wait is the least over, any wait is accepted in the end");
+    play.accept(4);
+    play.chunk(4, 1, "red");
+    play.finish(4, 2, &["red"]);
+    assert_eq!(play.answer_text(), "red");
+    assert_eq!(play.settled[0].turned_away, [first, second, third]);
+}
+
+#[test]
+fn a_ticket_is_gone_back_with_once() {
+    let first = Play::new(1, one_quote(&[0]), |_| {});
+    let mut ticket = first.journey.ticket().unwrap().clone();
+    ticket.nodes.iter_mut().for_each(|node| node.patience_ms = Some(350));
+    let mut play = Play::with_ticket(1, vec![], |_| {}, Some(ticket));
+    play.frame(1, 0, refuse(RefusalCode::Busy));
+    play.frame(2, 0, refuse(RefusalCode::Busy));
+    assert_eq!(play.opened.len(), 2, "a new quote is next, after the wait");
+}

@@ -115,6 +115,7 @@ impl Journey {
             verdict: checked.map(|receipt| receipt.amount),
             observed_ttft_ms: attempt.ttft_ms(),
             observed_total_ms: attempt.total_ms(now),
+            turned_away: self.failover.who_turned_away(),
         };
         out.push(JourneyAction::Settle(Box::new(settlement.clone())));
         Some((settlement, usage))
@@ -137,12 +138,18 @@ impl Journey {
         self.set_note(run.note, &refusal.code.as_str());
         self.spending.release(run.number);
         out.push(JourneyAction::Close { attempt: run.number });
+        self.was_turned_away = refusal.code == RefusalCode::Busy && run.attempt.node().patience_ms.is_some();
         let rival = self.hedge.take_rival();
         if self.is_held && !run.attempt.has_answered() && rival.is_none() {
             // The keys that it names may be from before a restart of the node: that is the ticket's fault, so ask anew.
             self.ticket = None;
         } else {
-            self.failover.node_failed(run.attempt.node().node, &refusal);
+            let node = run.attempt.node().node;
+            if self.was_turned_away {
+                self.failover.node_turned_away(node, &refusal);
+            } else {
+                self.failover.node_failed(node, &refusal);
+            }
         }
         self.refusal = Some(refusal);
         if let Some(mut rival) = rival {

@@ -187,6 +187,8 @@ fn another_decision_record_than_the_one_committed_to_is_refused() {
         candidates: Vec::new(),
         considered: 0,
         relaxed: Vec::new(),
+        draw: None,
+        counterfactual: None,
         regret_msat: 0.5,
         ceiling: Msat::ZERO,
     };

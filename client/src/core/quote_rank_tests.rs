@@ -35,6 +35,8 @@ fn quote(n: u64, ttft_ms: u64, cost: u64, answered_ms: u64, trust: Option<f64>) 
             candidates: vec![candidate],
             considered: 1,
             relaxed: vec![],
+            draw: None,
+            counterfactual: None,
             regret_msat: 0.0,
             ceiling: Msat::ZERO,
         })

@@ -331,6 +331,7 @@ impl<'a> JobRun<'a> {
             relays,
             payment: Payment::free(),
             expires_at: self.job.expires_at,
+            patience_ms: node.patience_ms,
         };
         let way = SessionWay::find(&self.buyer.gateways, node, &key.public_key()).await;
         if !way.is_up() {

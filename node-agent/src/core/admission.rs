@@ -166,8 +166,10 @@ pub(crate) fn check_room(
     let full = occupancy.jobs >= limits.jobs_max
         || (occupancy.wait_ms > 0 && occupancy.queued >= limits.queue_max)
         || occupancy.bulk_bytes.saturating_add(bulk) > limits.bulk_bytes_max;
-    if full || occupancy.wait_ms > limits.wait_ms_max {
-        let over = occupancy.wait_ms.saturating_sub(limits.wait_ms_max);
+    // The client has somewhere else to go when it has to wait for longer.
+    let accepted = opened.open.patience_ms.unwrap_or(u64::MAX).min(limits.wait_ms_max);
+    if full || occupancy.wait_ms > accepted {
+        let over = occupancy.wait_ms.saturating_sub(accepted);
         let text = format!("all slots are taken, the wait would be {} ms", occupancy.wait_ms);
         return Err(Refusal::new(RefusalCode::Busy, text).retry_after(over.max(RETRY_MS)));
     }

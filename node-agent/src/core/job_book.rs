@@ -174,17 +174,18 @@ impl JobBook {
         }
     }
 
-    /// Predicted wait of one more job: nothing while a slot is free, else all remaining work over the slots.
-    pub(crate) fn wait_ms<'a>(&'a self, pace: &PaceBook, slots: u32, now: UnixMicros) -> u64 {
+    /// Predicted wait of one more job: nothing while a slot is free, else as many ends as jobs are in line, and one.
+    pub(crate) fn wait_ms(&self, pace: &PaceBook, slots: u32, now: UnixMicros) -> u64 {
         let busy = self.running.saturating_add(self.line.len());
         let foreign = u64::from(self.foreign);
         let slots = u64::from(slots.max(1));
         if (busy as u64).saturating_add(foreign) < slots {
             return 0;
         }
+        let (mut running, mut waiting) = (foreign.saturating_mul(pace.of("").job_ms(u64::MAX)), 0_u64);
         // Jobs of a node are mostly for one model.
         let mut latest = ("", pace.of(""));
-        let left = |session: &'a Session| {
+        for session in self.unfinished.values() {
             if latest.0 != session.terms.model {
                 latest = (&session.terms.model, pace.of(&session.terms.model));
             }
@@ -193,15 +194,15 @@ impl JobBook {
                 // A job that takes longer than expected has an unknown rest, not none.
                 Phase::Running => {
                     let ran = session.times.started.map_or(0, |at| now.millis_since(at));
-                    whole.saturating_sub(ran).max(whole / 8)
+                    running = running.saturating_add(whole.saturating_sub(ran).max(whole / 8));
                 }
-                Phase::Queued | Phase::Uploading => whole,
-                Phase::Closing | Phase::Closed => 0,
+                Phase::Queued | Phase::Uploading => waiting = waiting.saturating_add(whole),
+                Phase::Closing | Phase::Closed => {}
             }
-        };
-        let ours = self.unfinished.values().map(AsRef::as_ref).map(left).fold(0, u64::saturating_add);
-        let theirs = foreign.saturating_mul(pace.of("").job_ms(u64::MAX));
-        (ours.saturating_add(theirs) / slots).max(1)
+        }
+        // Rests are spread evenly: the first of n ends comes at the (n+1)th part of twice their mean.
+        let first = running.saturating_mul(2) / (slots.saturating_mul(slots.saturating_add(1)));
+        first.saturating_add(waiting / slots).max(1)
     }
 
     /// How busy the runner is, without a look at the jobs.

@@ -83,6 +83,7 @@ pub(crate) async fn open(pool: &RelayPool, node: &FoundNode, body: &str, method:
         relays: vec![],
         payment: Payment { method, tokens: vec![] },
         expires_at: now.plus(120),
+        patience_ms: None,
     };
     let filter = filters::of_kinds_to(&[SESSION_FRAME], [session.public_key()]);
     let subscription = pool.subscribe(RelayRole::Stream, vec![filter]);

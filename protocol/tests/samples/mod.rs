@@ -1,7 +1,9 @@
 //! One sample of every message, with fixed keys, for golden files and hostile-byte tests.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use fedai_protocol::decision_record::{Candidate, DecisionRecord, Terms, Verdict};
+use fedai_protocol::decision_record::{
+    Alternative, Candidate, Counterfactual, DecisionRecord, DrawRecord, DrawnCandidate, Terms, Verdict,
+};
 use fedai_protocol::dispatch::DispatchedNode;
 use fedai_protocol::entropy::CountingEntropy;
 use fedai_protocol::job_open::{JobEndpoint, RequestBody, request_hash};
@@ -161,6 +163,9 @@ pub(crate) fn dispatch() -> Dispatch {
 }
 
 pub(crate) fn record() -> DecisionRecord {
+    let (node, offer) = (keys().node.public_key(), sign(&offer(), &keys().node).id());
+    let (ttft_ms, total_ms, utility_msat) = (321.5, 1_900.0, 40.5);
+    let alternative = Alternative { node, offer, cost_msat: 18.92, ttft_ms, total_ms, utility_msat };
     DecisionRecord {
         request: request_id(),
         at: AT.micros(),
@@ -168,14 +173,22 @@ pub(crate) fn record() -> DecisionRecord {
         strategy: "weighted-two-choice/v1".into(),
         seed: 7,
         candidates: vec![Candidate {
-            node: keys().node.public_key(),
-            offer: sign(&offer(), &keys().node).id(),
+            node,
+            offer,
             verdict: Verdict::Chosen,
             code: None,
             terms: Some(Terms { cost_msat: 18.92, ttft_ms: 321.5, share: 1.0, ..Terms::default() }),
         }],
         considered: 1,
         relaxed: vec![],
+        draw: Some(DrawRecord {
+            number: 0.75,
+            exploration: 0.01,
+            drawn: vec![DrawnCandidate { number: 0.5, node, offer }],
+            explored: None,
+            kept_previous: false,
+        }),
+        counterfactual: Some(Counterfactual { best: alternative, drawn: Some(alternative), runner_up: None }),
         regret_msat: 0.0,
         ceiling: Msat::new(22).unwrap(),
     }
@@ -191,6 +204,7 @@ pub(crate) fn quote_reply() -> QuoteReply {
             max_cost,
             expected_ttft_ms: 320,
             expected_total_ms: 2_000,
+            patience_ms: Some(350),
         }],
         model: "smollm2-135m".into(),
         prompt_tokens: Tokens::saturating(256),
@@ -280,6 +294,7 @@ pub(crate) fn job_open() -> JobOpen {
         relays: vec!["wss://relay.example".into()],
         payment: Payment { method: PaymentMethod::Ticket, tokens: vec!["cashuB...".into()] },
         expires_at: AT.plus(120),
+        patience_ms: Some(350),
     }
 }
 
@@ -336,6 +351,7 @@ pub(crate) fn ack() -> ReceiptAck {
         rating: Some(90),
         observed_ttft_ms: Some(330),
         observed_total_ms: Some(1_950),
+        turned_away: vec![keys().inbox.public_key()],
         ticket_proof: Some(ticket_proof()),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use fedai_protocol::decision_record::{Candidate, DecisionRecord};
+use fedai_protocol::PublicKey;
+use fedai_protocol::decision_record::{
+    Alternative, Candidate, Counterfactual, DecisionRecord, DrawRecord, DrawnCandidate,
+};
 
 use super::Look;
 use super::output::{failure, json, table, text};
@@ -39,6 +42,10 @@ fn story(record: &DecisionRecord) -> String {
     if !record.relaxed.is_empty() {
         lines.push(format!("relaxed   {}", record.relaxed.join(", ")));
     }
+    lines.extend(record.draw.as_ref().map(chance));
+    for (what, other) in record.counterfactual.iter().flat_map(alternatives) {
+        lines.push(format!("{what:<9} {}", alternative(&other)));
+    }
     let header = ["NODE", "VERDICT", "UTILITY", "COST", "TTFT", "TOTAL", "WAIT", "P_OK", "TRUST", "SHARE"];
     let mut rows = vec![header.iter().map(|cell| (*cell).to_owned()).collect()];
     rows.extend(record.candidates.iter().map(row));
@@ -47,8 +54,45 @@ fn story(record: &DecisionRecord) -> String {
     lines.join("\n")
 }
 
+/// What chance did, in a line.
+fn chance(draw: &DrawRecord) -> String {
+    let of = |one: &DrawnCandidate| format!("{:.6} {}", one.number, short(&one.node));
+    let drawn: Vec<String> = draw.drawn.iter().map(of).collect();
+    let mut line = format!("drawn     {}", drawn.join(", "));
+    line.push_str(&format!("; explores below {:.3}: {:.6}", draw.exploration, draw.number));
+    if let Some(explored) = &draw.explored {
+        line.push_str(&format!(", tried {}", of(explored)));
+    }
+    if draw.kept_previous {
+        line.push_str("; the node of the previous turn was kept");
+    }
+    line
+}
+
+/// Who would have been chosen, by which rule.
+fn alternatives(other: &Counterfactual) -> impl Iterator<Item = (&'static str, Alternative)> {
+    [("argmin", Some(other.best)), ("by draw", other.drawn), ("runner-up", other.runner_up)]
+        .into_iter()
+        .filter_map(|(what, other)| Some((what, other?)))
+}
+
+fn alternative(other: &Alternative) -> String {
+    format!(
+        "{}: {:.1} msat in all, costs {:.1} msat, first token {:.0} ms, total {:.0} ms",
+        short(&other.node),
+        other.utility_msat,
+        other.cost_msat,
+        other.ttft_ms,
+        other.total_ms
+    )
+}
+
+fn short(key: &PublicKey) -> String {
+    key.to_hex().chars().take(12).collect()
+}
+
 fn row(candidate: &Candidate) -> Vec<String> {
-    let key: String = candidate.node.to_hex().chars().take(12).collect();
+    let key = short(&candidate.node);
     let verdict = format!("{:?}", candidate.verdict).to_lowercase();
     match (&candidate.terms, &candidate.code) {
         (Some(terms), _) => vec![

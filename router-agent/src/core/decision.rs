@@ -35,6 +35,9 @@ pub struct Choice {
     pub terms: Terms,
     /// Payment methods in common, as bits.
     pub methods: u8,
+    /// Longest wait for a slot with which it is worth as much as the next one; for the last one, hardly more than
+    /// expected.
+    pub patience_ms: Option<u64>,
 }
 
 /// A decision.

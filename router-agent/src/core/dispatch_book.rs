@@ -33,6 +33,8 @@ pub struct Flight {
     pub beside: u32,
     /// Its client was told when a second attempt beside it would pay off.
     pub hedged: bool,
+    /// Its client was told how long a wait to accept there.
+    pub patient: bool,
 }
 
 /// One ticket.
@@ -54,6 +56,8 @@ pub struct Ticket {
     pub beside: u32,
     /// Its client may have begun a second attempt beside the first: who came second did not fail.
     pub hedged: bool,
+    /// Its first node may have turned it away: its client says so with the receipt.
+    pub patient: bool,
     /// True when its client has said that its first node did not serve.
     pub failure_reported: bool,
 }
@@ -83,6 +87,42 @@ impl ReceiptsOfTicket {
         if let Err(at) = self.0.binary_search_by_key(&id, |(id, _)| *id) {
             self.0.reserve_exact(1);
             self.0.insert(at, (id, author));
+        }
+    }
+}
+
+impl Ticket {
+    /// The first node, when another one served and that is news.
+    fn pass_over(&mut self, by: &PublicKey) -> Option<PublicKey> {
+        let first = self.dispatch.nodes.first()?.node;
+        let unserved = first != *by && !self.receipts.authors().any(|by| *by == first);
+        if !unserved || self.failure_reported {
+            return None;
+        }
+        self.failure_reported = true;
+        Some(first)
+    }
+}
+
+/// Why a fallback served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedOver {
+    /// The first node did not.
+    Failed,
+    /// The first node may only have been the slower one.
+    LostRace,
+    /// The first node said at once that the wait there is longer than the client accepts.
+    TurnedAway,
+}
+
+impl PassedOver {
+    /// As metrics name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "fallback_served",
+            Self::LostRace => "race_lost",
+            Self::TurnedAway => "turned_away",
         }
     }
 }
@@ -205,6 +245,8 @@ impl DispatchBook {
             queued: flight.is_some_and(|flight| flight.queued),
             beside: flight.map_or(0, |flight| flight.beside),
             hedged: flight.is_some_and(|flight| flight.hedged),
+            // After a restart nobody knows what its client was told.
+            patient: flight.is_none_or(|flight| flight.patient),
             flight,
             luck_permille,
             acknowledged: 0,
@@ -323,26 +365,39 @@ impl DispatchBook {
         reported
     }
 
-    /// A receipt came from a fallback: the first node, when it has no receipt itself and its failure is news; and
-    /// whether it may only have been the slower one. Where two attempts may race, a partial receipt tells nothing: it
-    /// may be that of the one that was cancelled.
+    /// A receipt came from a fallback: the first node, when it has no receipt itself and that is news, and what to make
+    /// of it. Where two attempts may race, a partial receipt tells nothing: it may be that of the one that was
+    /// cancelled. Where the first node may have turned the job away, only its client's word tells.
     pub fn passed_over(
         &mut self,
         dispatch: &EventId,
         by: &PublicKey,
         is_complete: bool,
-    ) -> Option<(PublicKey, bool)> {
+    ) -> Option<(PublicKey, PassedOver)> {
         let ticket = self.tickets.get_mut(dispatch)?;
-        if ticket.hedged && !is_complete {
+        if ticket.patient || (ticket.hedged && !is_complete) {
             return None;
         }
-        let first = ticket.dispatch.nodes.first()?.node;
-        let unserved = first != *by && !ticket.receipts.authors().any(|by| *by == first);
-        if !unserved || ticket.failure_reported {
-            return None;
-        }
-        ticket.failure_reported = true;
-        Some((first, ticket.hedged))
+        let why = if ticket.hedged { PassedOver::LostRace } else { PassedOver::Failed };
+        Some((ticket.pass_over(by)?, why))
+    }
+
+    /// The client of a ticket that `by` has served says who had turned it away: as [`DispatchBook::passed_over`].
+    pub fn passed_over_by_word(
+        &mut self,
+        dispatch: &EventId,
+        by: &PublicKey,
+        turned_away: &[PublicKey],
+    ) -> Option<(PublicKey, PassedOver)> {
+        let ticket = self.tickets.get_mut(dispatch).filter(|ticket| ticket.patient)?;
+        let is_hedged = ticket.hedged;
+        let first = ticket.pass_over(by)?;
+        let why = match (turned_away.contains(&first), is_hedged) {
+            (true, _) => PassedOver::TurnedAway,
+            (false, true) => PassedOver::LostRace,
+            (false, false) => PassedOver::Failed,
+        };
+        Some((first, why))
     }
 
     /// Ends what is not believed any more, forgets what is long over. Returns the flights that ended.

@@ -89,6 +89,7 @@ fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
         luck_permille: 500,
         beside: 0,
         hedged,
+        patient: false,
     };
     for hedged in [false, true] {
         let mut book = DispatchBook::new(NOW);
@@ -96,11 +97,33 @@ fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
         let partial = book.passed_over(&id(50), &key(2), false);
         assert_eq!(
             partial,
-            (!hedged).then_some((key(1), false)),
+            (!hedged).then_some((key(1), PassedOver::Failed)),
             "the cancelled one's receipt tells nothing"
         );
         let whole = book.passed_over(&id(50), &key(2), true);
-        assert_eq!(whole, hedged.then_some((key(1), true)), "told once, and told apart");
+        assert_eq!(whole, hedged.then_some((key(1), PassedOver::LostRace)), "told once, and told apart");
+    }
+}
+
+#[test]
+fn where_a_node_may_turn_jobs_away_only_the_clients_word_says_that_it_failed() {
+    let flight = Flight {
+        node: key(1),
+        since: NOW.micros(),
+        until: NOW.plus(60).micros(),
+        queued: false,
+        luck_permille: 500,
+        beside: 0,
+        hedged: false,
+        patient: true,
+    };
+    for (turned_away, why) in [(vec![], PassedOver::Failed), (vec![key(1)], PassedOver::TurnedAway)] {
+        let mut book = DispatchBook::new(NOW);
+        assert!(book.dispatched(ticket(), Some(flight), 0));
+        assert_eq!(book.passed_over(&id(50), &key(2), true), None, "a receipt alone tells nothing");
+        let by_word = book.passed_over_by_word(&id(50), &key(2), &turned_away);
+        assert_eq!(by_word, Some((key(1), why)));
+        assert_eq!(book.passed_over_by_word(&id(50), &key(2), &turned_away), None, "told once");
     }
 }
 
@@ -115,6 +138,7 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
         beside: 0,
         luck_permille: 500,
         hedged: false,
+        patient: false,
     };
     assert!(book.dispatched(ticket(), Some(flight), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));

@@ -12,7 +12,7 @@ use fedai_protocol::{
 };
 use rand_core::RngCore;
 
-use super::dispatch_book::{Breach, Flight, Standing};
+use super::dispatch_book::{Breach, Flight, PassedOver, Standing};
 use super::dispute::DisputeGrade;
 use super::node_view::Observation;
 use super::receipt_chain::Linked;
@@ -55,6 +55,8 @@ pub struct AckHeard {
     pub observed_ttft_ms: Option<u64>,
     /// Total time as the client saw it.
     pub observed_total_ms: Option<u64>,
+    /// Nodes of the ticket that had turned the job away.
+    pub turned_away: Vec<PublicKey>,
 }
 
 impl AckHeard {
@@ -80,9 +82,10 @@ impl AckHeard {
     }
 
     fn unproven(ack: Received<ReceiptAck>, receipt: Received<Receipt>) -> Self {
-        let ReceiptAck { verdict, observed_ttft_ms, observed_total_ms, .. } = ack.message;
+        let ReceiptAck { verdict, observed_ttft_ms, observed_total_ms, turned_away, .. } = ack.message;
         let proof = AckProof::Missing;
-        Self { id: ack.id, author: ack.author, receipt, verdict, proof, observed_ttft_ms, observed_total_ms }
+        let (id, author) = (ack.id, ack.author);
+        Self { id, author, receipt, verdict, proof, observed_ttft_ms, observed_total_ms, turned_away }
     }
 }
 
@@ -143,20 +146,8 @@ impl RouterCore {
         out.push(count("fed_router_receipts_total", "counted"));
         let is_complete = message.outcome == Outcome::Complete;
         let beside = self.book.ticket(&message.dispatch).map_or(0, |ticket| ticket.beside);
-        match self.book.passed_over(&message.dispatch, &node, is_complete) {
-            Some((first, false)) => {
-                out.push(count("fed_router_failovers_total", "fallback_served"));
-                self.failed(now, &first, &message.model, beside);
-            }
-            Some((first, true)) => {
-                out.push(count("fed_router_failovers_total", "race_lost"));
-                let mut is_suspect = false;
-                self.registry.touch(now, &first, &message.model, |view| is_suspect = view.lost_race());
-                if is_suspect {
-                    self.failed(now, &first, &message.model, beside);
-                }
-            }
-            None => {}
+        if let Some(passed) = self.book.passed_over(&message.dispatch, &node, is_complete) {
+            self.passed_over(now, passed, &message.model, beside, out);
         }
         if let Some((model, flight)) = self.book.land(&message.dispatch) {
             self.ended(now, &flight.node, &model);
@@ -164,6 +155,25 @@ impl RouterCore {
         if message.outcome == Outcome::Complete {
             self.registry.output_length(now, &message.model, message.usage.output_tokens.get());
             self.result(now, &node, &message.model, true);
+        }
+    }
+
+    /// A fallback served in the place of a ticket's first node.
+    fn passed_over(
+        &mut self,
+        now: UnixMicros,
+        (first, why): (PublicKey, PassedOver),
+        model: &str,
+        beside: u32,
+        out: &mut Vec<Action>,
+    ) {
+        out.push(count("fed_router_failovers_total", why.as_str()));
+        let mut is_suspect = why == PassedOver::Failed;
+        if !is_suspect {
+            self.registry.touch(now, &first, model, |view| is_suspect = view.lost_race());
+        }
+        if is_suspect {
+            self.failed(now, &first, model, beside);
         }
     }
 
@@ -218,6 +228,9 @@ impl RouterCore {
         out: &mut Vec<Action>,
     ) {
         let (node, receipt) = (ack.receipt.author, &ack.receipt.message);
+        if let Some(passed) = self.book.passed_over_by_word(&receipt.dispatch, &node, &ack.turned_away) {
+            self.passed_over(now, passed, &receipt.model, beside, out);
+        }
         let (luck, heard_before) = self.book.acknowledge(&receipt.dispatch, &node);
         let weight = JobWeight::new(PROVEN_PAYMENT, luck, heard_before);
         match &ack.verdict {
@@ -385,6 +398,7 @@ impl RouterCore {
                         beside: 0,
                         luck_permille,
                         hedged: false,
+                        patient: true,
                     });
                     let model = dispatch.message.model.clone();
                     if self.book.dispatched(dispatch, flight, luck_permille)

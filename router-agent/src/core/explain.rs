@@ -4,7 +4,9 @@
 //! the digest of the record that travels in it, so that the client can check it.
 
 use fedai_protocol::Msat;
-use fedai_protocol::decision_record::{Candidate, DecisionRecord, Terms, Verdict};
+use fedai_protocol::decision_record::{
+    Alternative, Candidate, Counterfactual, DecisionRecord, DrawRecord, DrawnCandidate, Terms, Verdict,
+};
 use fedai_protocol::limits::DECISION_CANDIDATES_MAX;
 
 use super::lanes::LANES;
@@ -43,6 +45,7 @@ impl Story<'_> {
                 terms: None,
             })
         }));
+        let (draw, counterfactual) = self.chances().unzip();
         let best = scratch.best.first().map_or(0.0, &utility);
         let chosen = utility(&self.drawn.chosen);
         let considered: usize = sitting.fleets.iter().map(|fleet| fleet.rows().len()).sum();
@@ -55,9 +58,47 @@ impl Story<'_> {
             candidates,
             considered: u32::try_from(considered).unwrap_or(u32::MAX),
             relaxed: sitting.relaxed.iter().map(|code| code.as_str().to_owned()).collect(),
+            draw: draw.flatten(),
+            counterfactual: counterfactual.flatten(),
             regret_msat: rounded((chosen - best).max(0.0)),
             ceiling: self.ceiling,
         }
+    }
+
+    /// What chance did, and what would have come of other rules.
+    fn chances(&self) -> Option<(Option<DrawRecord>, Option<Counterfactual>)> {
+        let chances = self.drawn.chances.as_ref()?;
+        let of_draw = |(number, at): (f64, usize)| {
+            let row = self.sitting.row(self.sitting.place(at)?)?;
+            Some(DrawnCandidate { number, node: row.node, offer: row.offer })
+        };
+        let draw = DrawRecord {
+            number: chances.number,
+            exploration: rounded(chances.exploration),
+            drawn: chances.numbers.iter().filter_map(|drawn| of_draw(*drawn)).collect(),
+            explored: chances.explored.and_then(of_draw),
+            kept_previous: chances.kept_previous,
+        };
+        let best = self.sitting.scratch.best.first().and_then(|at| self.alternative(*at));
+        let counterfactual = best.map(|best| Counterfactual {
+            best,
+            drawn: self.alternative(chances.by_draw),
+            runner_up: self.drawn.others.first().and_then(|at| self.alternative(*at)),
+        });
+        Some((Some(draw), counterfactual))
+    }
+
+    fn alternative(&self, at: usize) -> Option<Alternative> {
+        let place = self.sitting.place(at)?;
+        let (row, terms) = (self.sitting.row(place)?, self.sitting.terms(place)?);
+        Some(Alternative {
+            node: row.node,
+            offer: row.offer,
+            cost_msat: rounded(terms.cost_msat),
+            ttft_ms: rounded(terms.ttft_ms),
+            total_ms: rounded(terms.total_ms),
+            utility_msat: rounded(terms.utility_msat),
+        })
     }
 
     fn eligible(&self, at: usize, all: f64) -> Option<Candidate> {

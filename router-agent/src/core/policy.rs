@@ -43,6 +43,8 @@ pub struct Policy {
     pub exploration_share: f64,
     /// Share of decisions that do so on top while the fleet has no history.
     pub fresh_exploration_share: f64,
+    /// An unproven node is tried only where it is expected to cost at most so many times what the best does.
+    pub exploration_cost_max: f64,
     /// Share of the draw that all unproven nodes have together in a fleet with a history.
     pub new_node_share: f64,
     /// Chance to deliver that is assumed of an unproven node in a fleet with a history.
@@ -61,6 +63,8 @@ pub struct Policy {
     pub retries_per_second: f64,
     /// Second copies that are allowed, as a share of the requests.
     pub hedge_share: f64,
+    /// True when clients are told how long a wait they should accept at each node of a quote.
+    pub late_binding: bool,
     /// Time constant after which announced load has lost its weight, in milliseconds.
     pub load_tau_ms: f64,
     /// Silence after which a node is stale, in seconds.
@@ -110,7 +114,8 @@ impl Default for Policy {
             balanced,
             trusted: ModePolicy { risk: 4.0, trust_floor: 0.9, trust_floor_is_hard: true, ..balanced },
             exploration_share: 0.01,
-            fresh_exploration_share: 0.2,
+            fresh_exploration_share: 0.05,
+            exploration_cost_max: 2.0,
             new_node_share: 0.05,
             unproven_p_ok: 0.7,
             draws: 3,
@@ -120,6 +125,7 @@ impl Default for Policy {
             retry_share: 0.2,
             retries_per_second: 1.0,
             hedge_share: 0.03,
+            late_binding: true,
             load_tau_ms: 5_000.0,
             stale_seconds: 360,
             jobs_per_slot_max: 4.0,

@@ -16,6 +16,11 @@ use super::policy::{ModePolicy, Policy};
 /// Time constants after which announced load has no weight left.
 const FADE_TAUS: f64 = 8.0;
 
+/// What a refusal and a second open cost, in milliseconds.
+const WAY_BACK_MS: f64 = 100.0;
+/// No client waits longer than this for a slot when there is somewhere else to go.
+const PATIENCE_MS_MAX: f64 = 3_600_000.0;
+
 /// A request prepared for predicting it at many candidates of one fleet.
 #[derive(Clone, Debug)]
 pub struct Prediction<'a> {
@@ -100,6 +105,14 @@ impl<'a> Prediction<'a> {
             share: 0.0,
             load_age_ms: 0.0,
         }
+    }
+
+    /// The wait for a slot at which a candidate with these terms costs as much as the next one, and what going there
+    /// costs: a refusal comes back within about the time that the network takes.
+    #[must_use]
+    pub fn patience_ms(&self, terms: &Terms, next: &Terms) -> u64 {
+        let dearer = (next.utility_msat - terms.utility_msat) / f64::from(self.msat_per_ms).max(1e-9);
+        (terms.wait_ms + dearer + WAY_BACK_MS).clamp(0.0, PATIENCE_MS_MAX) as u64
     }
 
     /// Age of the announced load, in milliseconds; 0 when there is none.

@@ -328,6 +328,7 @@ impl DraftNode {
             max_cost: self.choice.max_cost,
             expected_ttft_ms: self.choice.terms.ttft_ms.clamp(0.0, 1e12) as u64,
             expected_total_ms: self.choice.terms.total_ms.clamp(0.0, 1e12) as u64,
+            patience_ms: self.choice.patience_ms,
         })
     }
 }

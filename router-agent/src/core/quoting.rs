@@ -138,6 +138,7 @@ impl RouterCore {
             queued: first.choice.terms.wait_ms > 0.0,
             beside,
             hedged: draft.hedge_after_ms.is_some(),
+            patient: first.choice.patience_ms.is_some(),
             luck_permille: luck,
         };
         self.book.reserve(request, draft.model.clone(), flight);

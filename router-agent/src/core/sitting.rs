@@ -39,6 +39,22 @@ pub(super) struct Drawn {
     pub(super) fallbacks: Vec<usize>,
     /// What the unproven part of every weight was multiplied with.
     pub(super) unproven_scale: f64,
+    /// What chance did; none where a strategy gave an order.
+    pub(super) chances: Option<Chances>,
+}
+
+/// What chance did, as positions of the judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Chances {
+    /// Explores when it is below `exploration`.
+    pub(super) number: f64,
+    pub(super) exploration: f64,
+    /// The number of each draw by weight, and whom it drew.
+    pub(super) numbers: Vec<(f64, usize)>,
+    pub(super) explored: Option<(f64, usize)>,
+    pub(super) kept_previous: bool,
+    /// The best of those drawn by weight.
+    pub(super) by_draw: usize,
 }
 
 /// A decision in the making.
@@ -150,10 +166,13 @@ impl<'a> Sitting<'a> {
 
     /// Writes the decision.
     pub(super) fn close(self, seed: u64, strategy: &str, drawn: &Drawn) -> Decision {
-        let choices: Vec<Choice> = core::iter::once(drawn.chosen)
+        let mut choices: Vec<Choice> = core::iter::once(drawn.chosen)
             .chain(drawn.fallbacks.iter().copied())
             .filter_map(|at| self.choice(at))
             .collect();
+        if drawn.chances.is_some() && self.policy.late_binding {
+            self.set_patience(drawn.chosen, &mut choices);
+        }
         let dearest = choices.iter().map(|choice| choice.max_cost).max().unwrap_or_default();
         let fee = self.asked.fee.on(dearest).unwrap_or(Msat::MAX);
         let ceiling = dearest.saturating_add(fee);
@@ -182,7 +201,19 @@ impl<'a> Sitting<'a> {
             max_cost,
             terms: self.terms(place)?,
             methods: self.filter.common_methods(row),
+            patience_ms: None,
         })
+    }
+
+    /// A wait is worth what it costs over the next choice: until then a client stays.
+    fn set_patience(&self, chosen: usize, choices: &mut [Choice]) {
+        let prediction = self.place(chosen).and_then(|place| self.predictions.get(place.fleet));
+        let Some(prediction) = prediction else { return };
+        let mut next = None;
+        for choice in choices.iter_mut().rev() {
+            choice.patience_ms = Some(prediction.patience_ms(&choice.terms, &next.unwrap_or(choice.terms)));
+            next = Some(choice.terms);
+        }
     }
 
     fn judged(

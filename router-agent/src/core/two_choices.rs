@@ -11,37 +11,63 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::judging::{Judged, Scratch};
 use super::lanes::LANES;
-use super::sitting::{Drawn, Sitting};
+use super::sitting::{Chances, Drawn, Sitting};
 
 /// Draws at most.
 const DRAWS_MAX: usize = 8;
+
+/// Unproven candidates that are looked at until one may be tried.
+const TRIES_MAX: usize = 4;
 
 /// Picks among the eligible.
 pub(super) fn draw(seed: u64, sitting: &mut Sitting<'_>) -> Drawn {
     sitting.rank();
     let (policy, scratch) = (sitting.policy, &*sitting.scratch);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let number = unit(&mut rng);
     let exploration = policy.exploration_share + policy.fresh_exploration_share * (1.0 - maturity(sitting));
-    let explores = unit(&mut rng) < exploration;
     let weights = Urn::new(scratch, 1.0, unproven_scale(sitting));
-    let first = if explores { Urn::new(scratch, 0.0, 1.0).pick(&[], unit(&mut rng)) } else { None };
-    let first = first.or_else(|| weights.pick(&[], unit(&mut rng))).or_else(|| scratch.best.first().copied());
-    let mut others: Vec<usize> = first.into_iter().collect();
     let draws = usize::try_from(policy.draws).unwrap_or(DRAWS_MAX).clamp(1, DRAWS_MAX);
+    let mut others: Vec<usize> = Vec::with_capacity(draws + 1);
+    let mut numbers = Vec::with_capacity(draws);
     while others.len() < draws {
-        let Some(next) = weights.pick(&others, unit(&mut rng)) else { break };
+        let number = unit(&mut rng);
+        let Some(next) = weights.pick(&others, number) else { break };
         others.push(next);
+        numbers.push((number, next));
     }
-    if !explores {
-        others.sort_by(|a, b| scratch.utility(*a).total_cmp(&scratch.utility(*b)));
+    if others.is_empty() {
+        others.extend(scratch.best.first());
     }
-    let mut chosen = others.first().copied().unwrap_or_default();
-    if let Some(kept) = sticky(sitting) {
-        chosen = kept;
-    }
+    others.sort_by(|a, b| scratch.utility(*a).total_cmp(&scratch.utility(*b)));
+    let by_draw = others.first().copied().unwrap_or_default();
+    let explored = if number < exploration { explore(&mut rng, sitting) } else { None };
+    let tried = explored.map_or(by_draw, |(_, at)| at);
+    let kept = sticky(sitting);
+    let chosen = kept.unwrap_or(tried);
     others.retain(|other| *other != chosen);
     let fallbacks = fallbacks(sitting, chosen, &others);
-    Drawn { chosen, others, fallbacks, unproven_scale: weights.unproven }
+    let chance = Chances { number, exploration, numbers, explored, kept_previous: kept.is_some(), by_draw };
+    Drawn { chosen, others, fallbacks, unproven_scale: weights.unproven, chances: Some(chance) }
+}
+
+/// An unproven candidate to learn about: one with none of our jobs, whose answer would show nothing more, and where
+/// trying costs the client a bounded part more than the best would.
+fn explore(rng: &mut ChaCha8Rng, sitting: &Sitting<'_>) -> Option<(f64, usize)> {
+    let scratch = &*sitting.scratch;
+    let most = f64::from(scratch.utility(*scratch.best.first()?)) * sitting.policy.exploration_cost_max;
+    let urn = Urn::new(scratch, 0.0, 1.0);
+    let mut seen: Vec<usize> = Vec::with_capacity(TRIES_MAX);
+    while seen.len() < TRIES_MAX {
+        let number = unit(rng);
+        let at = urn.pick(&seen, number)?;
+        let is_idle = sitting.place(at).and_then(|at| sitting.row(at)).is_some_and(|row| row.in_flight == 0);
+        if is_idle && f64::from(scratch.utility(at)) <= most {
+            return Some((number, at));
+        }
+        seen.push(at);
+    }
+    None
 }
 
 /// How much of a history there is.

@@ -298,6 +298,7 @@ pub fn ack_with(
         rating: None,
         observed_ttft_ms: Some(300),
         observed_total_ms: Some(1_300),
+        turned_away: Vec::new(),
         ticket_proof,
     };
     sign(&ack, client, at)

@@ -207,6 +207,22 @@ fn a_wait_is_refused_by_its_length_with_a_time_to_come_back() {
 }
 
 #[test]
+fn a_wait_that_the_client_does_not_accept_is_refused_at_once_and_costs_no_use() {
+    let mut bench = Bench::with(|p| p.limits.per_client_max = 100);
+    let (first, actions) = bench.open(&ask(|a| a.patience_ms = Some(0)));
+    assert_eq!(refusal(&actions, first), None, "a free slot is no wait");
+    // The job that runs has 1.5 s to go.
+    let dispatch = bench.dispatch(&Ask::default(), 0);
+    let cases = [(Some(1_400), Some(RefusalCode::Busy)), (Some(1_600), None)];
+    for (patience_ms, expect) in cases {
+        let input = bench.job(&ask(|a| a.patience_ms = patience_ms), &dispatch, 0);
+        let job = job_of(&input);
+        let actions = bench.take(input);
+        assert_eq!(refusal(&actions, job), expect, "{patience_ms:?}");
+    }
+}
+
+#[test]
 fn limits_hold_at_the_limit_and_one_past_it() {
     let codes = |policy: fn(&mut NodePolicy), jobs: usize, clients: usize| {
         let mut bench = Bench::with(|p| {

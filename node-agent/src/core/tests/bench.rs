@@ -33,6 +33,7 @@ pub(super) struct Ask {
     pub(super) uses: u16,
     pub(super) lives: u64,
     pub(super) job_lives: u64,
+    pub(super) patience_ms: Option<u64>,
     pub(super) signer: Signer,
     pub(super) sealed_by_other: bool,
     pub(super) other_node: bool,
@@ -61,6 +62,7 @@ impl Default for Ask {
             uses: 1,
             lives: 600,
             job_lives: 600,
+            patience_ms: None,
             signer: Signer::Router,
             sealed_by_other: false,
             other_node: false,
@@ -232,6 +234,7 @@ impl Bench {
             relays: vec![],
             payment: Payment { method: ask.payment, tokens: vec![] },
             expires_at: self.now.seconds().plus(ask.job_lives),
+            patience_ms: ask.patience_ms,
         };
         let sealed_by = if ask.sealed_by_other { (client + 1) % self.tickets.len() } else { client };
         let job = JobId(EventId::from_hex(&hex::encode(self.entropy.bytes32())).unwrap());
