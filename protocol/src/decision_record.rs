@@ -1,4 +1,5 @@
-//! Why a router chose as it did: candidates, terms in money and seconds, filter codes, the draw, the regret, the counterfactual.
+//! Why a router chose as it did: candidates, terms in money and seconds, filter codes, the draw, the regret, and who
+//! would have been chosen by other rules.
 //!
 //! The quote names the record's digest, so that a router cannot tell another story later.
 

@@ -33,8 +33,8 @@ pub struct QuotedNode {
     pub expected_ttft_ms: u64,
     /// Total time that the router expects.
     pub expected_total_ms: u64,
-    /// Longest wait for a slot with which this node is still worth as much to the client as the next one of the quote, or
-    /// as it is expected to be where there is no next one; missing where the router does not say.
+    /// Longest wait for a slot with which this node is still worth as much to the client as the next one of the quote,
+    /// or as it is expected to be where there is no next one; missing where the router does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_ms: Option<u64>,
 }
