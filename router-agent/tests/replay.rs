@@ -109,6 +109,7 @@ impl Busy {
             proof: AckProof::By(ticket.message.client),
             observed_ttft_ms: Some(ttft),
             observed_total_ms: Some(ttft + total),
+            turned_away: Vec::new(),
         }));
     }
 
