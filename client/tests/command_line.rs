@@ -33,6 +33,21 @@ fn exit_codes_are_what_the_manual_says() {
 }
 
 #[test]
+fn an_agent_without_a_relay_gives_up_with_the_code_of_the_manual() {
+    let world = World::new();
+    let data = world.path().join("agent").display().to_string();
+    let parts: [&[&str]; 2] =
+        [&["router-agent", "run"], &["node-agent", "run", "--runner-kind", "mock", "--runner", "mock://local"]];
+    for part in parts {
+        let output = world.command(part).args(["--relay", "ws://127.0.0.1:1", "--data", &data]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(4), "{part:?}\n{said}");
+        assert!(said.contains("127.0.0.1:1"), "{part:?} names the relay\n{said}");
+    }
+}
+
+#[test]
 fn a_relay_without_a_network_is_said_with_a_way_out() {
     let mut world = World::new();
     let relay = world.relay("relay");

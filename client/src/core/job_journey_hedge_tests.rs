@@ -13,6 +13,15 @@ fn hedged(bend: impl FnOnce(&mut JobSpec)) -> Play {
     Play::new(2, vec![Script::Hedged(vec![0, 1], 400)], bend)
 }
 
+/// Both nodes run the job, and neither has said a word.
+fn raced() -> Play {
+    let mut play = fastest();
+    play.accept(1);
+    play.wait(400);
+    play.accept(2);
+    play
+}
+
 fn notes(play: &Play) -> Vec<String> {
     play.endings[0].as_ref().unwrap().attempts.iter().map(|note| note.outcome.clone()).collect()
 }
@@ -48,10 +57,7 @@ fn output_in_time_begins_no_second_attempt() {
 
 #[test]
 fn the_first_one_may_still_win() {
-    let mut play = fastest();
-    play.accept(1);
-    play.wait(400);
-    play.accept(2);
+    let mut play = raced();
     play.chunk(1, 1, "red");
     assert_eq!(play.sent, [(2, FrameBody::Cancel)]);
     play.chunk(2, 1, "blue");
@@ -73,10 +79,7 @@ fn a_second_one_that_accepts_too_late_is_cancelled_then() {
 
 #[test]
 fn the_losers_receipt_for_what_it_delivered_is_checked_and_settled() {
-    let mut play = fastest();
-    play.accept(1);
-    play.wait(400);
-    play.accept(2);
+    let mut play = raced();
     play.chunk(2, 1, "blue");
     play.chunk(1, 1, "red");
     let partial = play.partial_receipt(1, &["red"]);
@@ -91,10 +94,7 @@ fn the_losers_receipt_for_what_it_delivered_is_checked_and_settled() {
 
 #[test]
 fn a_loser_that_was_done_before_it_heard_of_it_is_not_paid_for_a_second_answer() {
-    let mut play = fastest();
-    play.accept(1);
-    play.wait(400);
-    play.accept(2);
+    let mut play = raced();
     play.chunk(2, 1, "blue");
     play.chunk(1, 1, "red");
     play.finish(1, 2, &["red"]);
@@ -118,10 +118,7 @@ fn a_second_one_that_refuses_changes_nothing_and_is_not_tried_again() {
 
 #[test]
 fn when_the_first_one_fails_the_second_one_takes_its_place() {
-    let mut play = fastest();
-    play.accept(1);
-    play.wait(400);
-    play.accept(2);
+    let mut play = raced();
     play.frame(1, 1, refuse(RefusalCode::RunnerFailed));
     assert_eq!(play.opened.len(), 2, "nobody else is needed");
     play.chunk(2, 1, "blue");

@@ -1,9 +1,7 @@
 //! When the node speaks about itself: its lease, its offers, its load, and the key that jobs are sealed to.
 //!
-//! The descriptor is a lease that is renewed at a third of its life, with jitter so that nodes do not publish
-//! in step.
-//! The rule: `created_at` of one address never repeats or runs back, over restarts too. Keys are made and
-//! erased by the
+//! The descriptor is a lease that is renewed at a third of its life, with jitter so that nodes do not publish in step.
+//! The rule: `created_at` of one address never repeats or runs back, over restarts too. Keys are made and erased by the
 //! shell; here is only decided when.
 
 use fedai_protocol::entropy::CountingEntropy;
@@ -104,8 +102,7 @@ impl Announcer {
         self.announced
     }
 
-    /// The descriptor to publish, when the status changed or the lease is a third over. Nothing is announced
-    /// before the
+    /// The descriptor to publish, when the status changed or the lease is a third over. Nothing is announced before the
     /// node is ready for the first time.
     pub(crate) fn descriptor_due(
         &mut self,
@@ -159,7 +156,8 @@ impl Announcer {
         descriptor.draft(&policy.node, created_at).ok()
     }
 
-    /// True at the start and once a day: offers are sent again though nothing changed, for relays that lost them.
+    /// True at the start and once a day: offers are signed anew though nothing changed, before routers take them for too
+    /// old. In between they are sent again as they are, with every renewal of the lease.
     pub(crate) fn offers_due(&self, now: UnixMicros) -> bool {
         self.offers_at.is_none_or(|at| at <= now)
     }

@@ -173,6 +173,8 @@ pub enum Action {
     PublishDescriptor(Draft),
     /// Sign, remember and publish an offer.
     PublishOffer(Draft),
+    /// Publish these offers as they were signed: a relay that took one may have lost it.
+    ResendOffers(Vec<EventId>),
     /// Sign and publish a load ping.
     PublishPing(Draft),
     /// Make an inbox key; keep the old one until its own end.
@@ -420,8 +422,14 @@ impl NodeCore {
         if self.announcer.offers_due(now) && (began || self.offers.slots() > 0) {
             self.publish_offers(now, out);
         }
-        let status = self.status();
-        out.extend(self.announcer.descriptor_due(now, status, &self.policy).map(Action::PublishDescriptor));
+        let (status, before) = (self.status(), self.announcer.announced());
+        if let Some(draft) = self.announcer.descriptor_due(now, status, &self.policy) {
+            out.push(Action::PublishDescriptor(draft));
+            let current: Vec<EventId> = self.offers.current().collect();
+            if before == Some(status) && !current.is_empty() {
+                out.push(Action::ResendOffers(current));
+            }
+        }
         let level = self.jobs.load_level(self.offers.slots());
         if self.announcer.ping_due(now, level, &self.policy) {
             let ping = self.load_ping(now, level).draft(&self.policy.node, now.seconds());

@@ -123,6 +123,11 @@ impl OfferBook {
         self.offers.get(id).filter(|offer| offer.is_honoured(now))
     }
 
+    /// The offers that stand.
+    pub(crate) fn current(&self) -> impl Iterator<Item = EventId> {
+        self.current.values().copied()
+    }
+
     /// The model behind an offer, when the runner still has it.
     pub(crate) fn model(&self, slug: &str) -> Option<&LocalModel> {
         self.local.get(slug)

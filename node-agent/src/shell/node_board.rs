@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fedai_protocol::message::Draft;
-use fedai_protocol::{Price, PublicKey, UnixSeconds, VerifiedEvent};
+use fedai_protocol::{EventId, Price, PublicKey, UnixSeconds, VerifiedEvent};
 use fedai_relay_bridge::{PublishOutcome, RelayRole, wall_clock};
 use nostr::nips::nip19::ToBech32;
 use tokio::sync::oneshot;
@@ -91,6 +91,11 @@ impl NodeBoard {
     pub(super) fn offer(&mut self, event: VerifiedEvent) {
         self.ad.offers.retain(|old| old.tag("d") != event.tag("d"));
         self.ad.offers.push(event);
+    }
+
+    /// Those of these offers that were signed in this run.
+    pub(super) fn offers(&self, ids: &[EventId]) -> impl Iterator<Item = &VerifiedEvent> {
+        self.ad.offers.iter().filter(|offer| ids.contains(&offer.id()))
     }
 
     /// A descriptor was published, or no relay took it.

@@ -283,6 +283,11 @@ impl NodeLoop {
                 self.file(Paper::Descriptor(draft));
             }
             Action::PublishOffer(draft) => self.file(Paper::Offer(draft)),
+            Action::ResendOffers(offers) => {
+                for offer in self.board.offers(&offers) {
+                    self.pool.publish_stored_in_background(offer.clone());
+                }
+            }
             Action::PublishPing(draft) => {
                 let ping = self.identity.sign(draft, &mut SystemEntropy);
                 self.pool.publish_ephemeral(ping, RelayRole::Control);

@@ -3,29 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use fedai_protocol::dispatch::DispatchedNode;
-use fedai_protocol::event_kinds::MODEL_OFFER;
-use fedai_protocol::payment_offer::{Balance, PaymentMethod};
-use fedai_protocol::receipt::{Outcome, ReceiptPayment};
-use fedai_protocol::{Address, JobId, Msat, Tokens, Usage};
+use fedai_protocol::payment_offer::PaymentMethod;
+use fedai_protocol::{Msat, Tokens};
 
+use super::super::receipt_fixture::{CLIENT, NOW, ROUTER, TICKET, id, key, receipt_of};
 use super::*;
-
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-
-fn key(n: u8) -> PublicKey {
-    PublicKey::from_byte_array([n; 32])
-}
-
-fn id(n: u8) -> EventId {
-    EventId::from_byte_array([n; 32])
-}
 
 /// A ticket of one use that names the nodes 1 and 2.
 fn ticket() -> Received<Dispatch> {
     let named = |n| DispatchedNode { node: key(n), offer: id(100 + n), max_cost: Msat::ZERO };
     let dispatch = Dispatch {
         request: id(7),
-        client: key(9),
+        client: key(CLIENT),
         nodes: vec![named(1), named(2)],
         model: "smol".into(),
         max_input_tokens: Tokens::saturating(100),
@@ -34,36 +23,11 @@ fn ticket() -> Received<Dispatch> {
         uses: 1,
         expires_at: NOW.plus(300),
     };
-    Received::simulated(dispatch, key(8), id(50), NOW)
+    Received::simulated(dispatch, key(ROUTER), id(TICKET), NOW)
 }
 
 fn receipt(node: u8, event: u8) -> Received<Receipt> {
-    let message = Receipt {
-        job: JobId(id(event)),
-        dispatch: id(50),
-        router: key(8),
-        client: key(9),
-        offer: id(100 + node),
-        offer_address: Address { kind: MODEL_OFFER, author: key(node), identifier: "smol".into() },
-        model: "smol".into(),
-        model_digest: None,
-        usage: Usage::default(),
-        ttft_ms: 1,
-        wall_ms: 2,
-        outcome: Outcome::Complete,
-        amount: Msat::ZERO,
-        payment: ReceiptPayment {
-            method: PaymentMethod::Free,
-            cumulative: Balance::default(),
-            tickets: vec![],
-            released: vec![],
-        },
-        commitment: "ab".repeat(32),
-        frames: 1,
-        seq: 0,
-        prev: EventId::all_zeros(),
-    };
-    Received::simulated(message, key(node), id(event), NOW.plus(1))
+    receipt_of(node, event, NOW.plus(1))
 }
 
 #[test]
@@ -94,13 +58,13 @@ fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
     for hedged in [false, true] {
         let mut book = DispatchBook::new(NOW);
         assert!(book.dispatched(ticket(), Some(flight(hedged)), 0));
-        let partial = book.passed_over(&id(50), &key(2), false);
+        let partial = book.passed_over(&id(TICKET), &key(2), false);
         assert_eq!(
             partial,
             (!hedged).then_some((key(1), PassedOver::Failed)),
             "the cancelled one's receipt tells nothing"
         );
-        let whole = book.passed_over(&id(50), &key(2), true);
+        let whole = book.passed_over(&id(TICKET), &key(2), true);
         assert_eq!(whole, hedged.then_some((key(1), PassedOver::LostRace)), "told once, and told apart");
     }
 }
@@ -120,10 +84,10 @@ fn where_a_node_may_turn_jobs_away_only_the_clients_word_says_that_it_failed() {
     for (turned_away, why) in [(vec![], PassedOver::Failed), (vec![key(1)], PassedOver::TurnedAway)] {
         let mut book = DispatchBook::new(NOW);
         assert!(book.dispatched(ticket(), Some(flight), 0));
-        assert_eq!(book.passed_over(&id(50), &key(2), true), None, "a receipt alone tells nothing");
-        let by_word = book.passed_over_by_word(&id(50), &key(2), &turned_away);
+        assert_eq!(book.passed_over(&id(TICKET), &key(2), true), None, "a receipt alone tells nothing");
+        let by_word = book.passed_over_by_word(&id(TICKET), &key(2), &turned_away);
         assert_eq!(by_word, Some((key(1), why)));
-        assert_eq!(book.passed_over_by_word(&id(50), &key(2), &turned_away), None, "told once");
+        assert_eq!(book.passed_over_by_word(&id(TICKET), &key(2), &turned_away), None, "told once");
     }
 }
 
@@ -142,7 +106,7 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     };
     assert!(book.dispatched(ticket(), Some(flight), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));
-    assert_eq!(book.flying(&key(1), NOW.plus(1).micros()), [(id(50), id(101))]);
+    assert_eq!(book.flying(&key(1), NOW.plus(1).micros()), [(id(TICKET), id(101))]);
     assert!(book.flying(&key(1), NOW.micros()).is_empty(), "it is too young");
     assert_eq!(book.expire(NOW.plus(61).micros()).len(), 1);
     assert!(book.flying.is_empty());

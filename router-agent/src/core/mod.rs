@@ -40,6 +40,8 @@ mod journal_record;
 mod judging;
 mod lanes;
 mod quoting;
+#[cfg(test)]
+mod receipt_fixture;
 mod set_clock;
 mod standing;
 mod standing_report;

@@ -2,51 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use fedai_protocol::event_kinds::MODEL_OFFER;
-use fedai_protocol::payment_offer::{Balance, PaymentMethod};
-use fedai_protocol::receipt::{Outcome, ReceiptPayment};
-use fedai_protocol::{Address, JobId, Usage};
-
+use super::super::receipt_fixture::{NOW, key, receipt_of as receipt};
 use super::*;
-
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
-
-fn key(n: u8) -> PublicKey {
-    PublicKey::from_byte_array([n; 32])
-}
-
-fn id(n: u8) -> EventId {
-    EventId::from_byte_array([n; 32])
-}
-
-fn receipt(node: u8, event: u8, at: UnixSeconds) -> Received<Receipt> {
-    let message = Receipt {
-        job: JobId(id(event)),
-        dispatch: id(200),
-        router: key(201),
-        client: key(202),
-        offer: id(203),
-        offer_address: Address { kind: MODEL_OFFER, author: key(node), identifier: "smol".into() },
-        model: "smol".into(),
-        model_digest: None,
-        usage: Usage::default(),
-        ttft_ms: 1,
-        wall_ms: 2,
-        outcome: Outcome::Complete,
-        amount: Msat::ZERO,
-        payment: ReceiptPayment {
-            method: PaymentMethod::Free,
-            cumulative: Balance::default(),
-            tickets: vec![],
-            released: vec![],
-        },
-        commitment: "ab".repeat(32),
-        frames: 1,
-        seq: 0,
-        prev: EventId::all_zeros(),
-    };
-    Received::simulated(message, key(node), id(event), at)
-}
 
 #[test]
 fn a_full_ledger_gives_up_accounts_that_hold_nothing_and_keeps_the_counted() {

@@ -87,10 +87,6 @@ impl Watcher {
             Whom::Network | Whom::Relay(_) => None,
         });
         let losing = [FaultKind::RelayLyingOk, FaultKind::RelayHides, FaultKind::ClockSkew];
-        // Offers are announced once a day: a liar may be the only relay that was there to take one.
-        let forgets = [FaultKind::RelayLyingOk, FaultKind::RelayHides].into_iter().any(|kind| plan.has(kind));
-        let leaves_alone =
-            plan.faults.iter().any(|one| one.kind == FaultKind::RelayDrop || one.kind.row().row == 6);
         // A clock that is set right leaves leases and jobs of the wrong time behind: mostly, not always, all is well in
         // time.
         let is_strange = plan.has(FaultKind::ClockSkew);
@@ -101,7 +97,7 @@ impl Watcher {
             clients: dishonest.iter().filter_map(client).collect(),
             wrong_clocks: wrong_clocks.collect(),
             may_lose: losing.into_iter().any(|kind| plan.has(kind)),
-            recovers: !(hides || is_strange || plan.has(FaultKind::Sybils) || (forgets && leaves_alone)),
+            recovers: !(hides || is_strange || plan.has(FaultKind::Sybils)),
         };
         let (is_short, deadline_seconds) = (scenario.wire == Wire::Typed, scenario.terms.deadline_seconds);
         let forgets = is_short && plan.is_none();

@@ -68,6 +68,7 @@ struct Life {
     jobs_of_keys: BTreeMap<PublicKey, JobId>,
     prompts: BTreeMap<JobId, Prompt>,
     work: BTreeMap<JobId, Task>,
+    offers: Vec<VerifiedEvent>,
 }
 
 impl NodeActor {
@@ -193,6 +194,7 @@ impl NodeActor {
             jobs_of_keys: BTreeMap::new(),
             prompts: BTreeMap::new(),
             work: BTreeMap::new(),
+            offers: Vec::new(),
         });
         let owed: Vec<VerifiedEvent> = self.disk.owed().cloned().collect();
         owed.into_iter().for_each(|receipt| turn.publish(receipt));
@@ -281,6 +283,14 @@ impl NodeActor {
             Action::PublishOffer(draft) => {
                 let event = self.announce(draft, turn);
                 self.remember_offer(&event, turn.now.seconds());
+                if let Some(life) = &mut self.life {
+                    life.offers.retain(|old| old.tag("d") != event.tag("d"));
+                    life.offers.push(event);
+                }
+            }
+            Action::ResendOffers(offers) => {
+                let signed = self.life.iter().flat_map(|life| &life.offers);
+                signed.filter(|offer| offers.contains(&offer.id())).for_each(|offer| turn.publish(offer.clone()));
             }
             Action::MakeInbox { valid_until } => {
                 let identity = turn.mint.identity();

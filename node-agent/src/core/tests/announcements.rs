@@ -89,6 +89,20 @@ fn a_replaced_offer_is_honoured_for_as_long_as_a_quote_may_live() {
 }
 
 #[test]
+fn with_every_renewal_of_the_lease_the_offers_go_out_again_as_they_are() {
+    let mut bench = Bench::new();
+    let offer = bench.offer_id();
+    bench.pass(DESCRIPTOR_LEASE_SECONDS * 1_000);
+    let resent: Vec<_> = bench
+        .done
+        .iter()
+        .filter_map(|action| if let Action::ResendOffers(offers) = action { Some(offers.clone()) } else { None })
+        .collect();
+    assert_eq!(resent.len() + 1, descriptors(&bench).len(), "with all but the first descriptor");
+    assert!(resent.len() >= 2 && resent.iter().all(|offers| *offers == [offer]));
+}
+
+#[test]
 fn a_priced_offer_says_its_price_and_never_that_it_is_free() {
     let bench = Bench::with(|p| p.price.output = MsatPerMtok::saturating(40_000));
     let draft = bench.done.iter().find_map(|action| match action {
