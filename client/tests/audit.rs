@@ -9,7 +9,8 @@ use network::{World, wait_for};
 use serde_json::Value;
 
 const WORDS: &[&str] = &["The ", "sky ", "is ", "blue ", "and ", "the ", "sea ", "is ", "deep."];
-const OTHERS: &[&str] = &["A ", "quite ", "different ", "tale ", "of ", "other ", "weights ", "and ", "more."];
+const OTHERS: &[&str] =
+    &["A ", "quite ", "different ", "tale ", "of ", "other ", "weights ", "and ", "more."];
 
 #[test]
 fn the_node_that_runs_another_model_is_the_outlier_and_nobody_else() {

@@ -36,10 +36,13 @@ fn exit_codes_are_what_the_manual_says() {
 fn an_agent_without_a_relay_gives_up_with_the_code_of_the_manual() {
     let world = World::new();
     let data = world.path().join("agent").display().to_string();
-    let parts: [&[&str]; 2] =
-        [&["router-agent", "run"], &["node-agent", "run", "--runner-kind", "mock", "--runner", "mock://local"]];
+    let parts: [&[&str]; 2] = [
+        &["router-agent", "run"],
+        &["node-agent", "run", "--runner-kind", "mock", "--runner", "mock://local"],
+    ];
     for part in parts {
-        let output = world.command(part).args(["--relay", "ws://127.0.0.1:1", "--data", &data]).output().unwrap();
+        let output =
+            world.command(part).args(["--relay", "ws://127.0.0.1:1", "--data", &data]).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(4), "{part:?}\n{said}");

@@ -290,7 +290,9 @@ impl NodeActor {
             }
             Action::ResendOffers(offers) => {
                 let signed = self.life.iter().flat_map(|life| &life.offers);
-                signed.filter(|offer| offers.contains(&offer.id())).for_each(|offer| turn.publish(offer.clone()));
+                signed
+                    .filter(|offer| offers.contains(&offer.id()))
+                    .for_each(|offer| turn.publish(offer.clone()));
             }
             Action::MakeInbox { valid_until } => {
                 let identity = turn.mint.identity();

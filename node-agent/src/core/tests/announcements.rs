@@ -96,7 +96,9 @@ fn with_every_renewal_of_the_lease_the_offers_go_out_again_as_they_are() {
     let resent: Vec<_> = bench
         .done
         .iter()
-        .filter_map(|action| if let Action::ResendOffers(offers) = action { Some(offers.clone()) } else { None })
+        .filter_map(
+            |action| if let Action::ResendOffers(offers) = action { Some(offers.clone()) } else { None },
+        )
         .collect();
     assert_eq!(resent.len() + 1, descriptors(&bench).len(), "with all but the first descriptor");
     assert!(resent.len() >= 2 && resent.iter().all(|offers| *offers == [offer]));
