@@ -75,6 +75,7 @@ fn row(n: u64) -> CandidateView {
         is_probing: false,
         p_ok: f64::from(bytes[9]) / 256.0,
         trust: f64::from(bytes[10]) / 256.0,
+        has_misbehaved: false,
     }
 }
 

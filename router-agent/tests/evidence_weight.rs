@@ -10,7 +10,7 @@ use fedai_protocol::receipt_ack::AckVerdict;
 use fedai_protocol::trust_assertion::{EvidenceWeights, TrustDimensions, TrustEvidence};
 use fedai_protocol::{EventId, Price, QuoteRequest, Receipt, TrustAssertion, VerifiedEvent};
 use fedai_router_agent::core::trust::Trust;
-use fedai_router_agent::core::{Action, DisputeGrade, Input, JournalKind, RouterCore};
+use fedai_router_agent::core::{AckHeard, Action, DisputeGrade, Input, JournalKind, RouterCore};
 use world::{START, World, ack, heard, key, price, receipt, request, sign, terms};
 
 /// Asks, serves at the chosen node with `change`, and gives what the router says to the client's word.
@@ -89,13 +89,32 @@ fn what_can_be_checked_of_a_dispute_is_checked() {
         let mut world = World::new(&[price(1_000_000, 1_000_000); 2]);
         let verdict = AckVerdict::Disputed(code.into());
         let (at, actions) = job(&mut world, request(Mode::Balanced), 0, verdict, change);
-        let wanted = JournalKind::ProvenAck(grade);
+        let wanted = JournalKind::ProvenAck { grade, paid: fedai_protocol::Msat::ZERO };
         let journaled = |action: &Action| matches!(action, Action::Journal { kind, .. } if *kind == wanted);
         assert!(actions.iter().any(journaled), "{code} {grade:?}: {actions:?}");
         let trust = trust(&world, at);
         assert_eq!(trust == Trust::default(), grade == DisputeGrade::Refuted, "{code}");
         assert_eq!(trust.dimensions(world.now).price_permille, 0);
     }
+}
+
+#[test]
+fn money_counts_when_a_rail_has_verified_it_and_never_by_the_receipt_alone() {
+    let mut scores = Vec::new();
+    for paid in [0, 1_000_000] {
+        let paid = fedai_protocol::Msat::saturating(paid);
+        let mut world = World::new(&[price(1_000_000, 1_000_000); 2]);
+        let (ticket, dispatch) = world.dispatch(request(Mode::Balanced));
+        let at = world.nodes.iter().position(|node| node.id() == dispatch.nodes[0].node).unwrap();
+        let signed = served(&world, &ticket, at, 0, |_| {});
+        let word = ack(&signed, &key(901), AckVerdict::Accepted, START);
+        let actions = world.step(Input::Acknowledged(AckHeard { paid, ..heard(&word) }));
+        let wanted = JournalKind::ProvenAck { grade: DisputeGrade::Claimed, paid };
+        let is_kept = |action: &Action| matches!(action, Action::Journal { kind, .. } if *kind == wanted);
+        assert!(actions.iter().any(is_kept), "a restart has to find it again: {actions:?}");
+        scores.push(trust(&world, at).evidence(world.now).delivery.good_milli);
+    }
+    assert!(scores[0] > 0 && scores[1] > scores[0] * 4, "{scores:?}");
 }
 
 fn assertion(world: &World, bad: u32) -> TrustAssertion {

@@ -24,14 +24,20 @@ fn ping(world: &mut World, seconds: u64, running: u32) {
 }
 
 #[test]
-fn a_load_ping_ends_jobs_that_its_node_does_not_run() {
+fn a_load_ping_ends_late_jobs_that_its_node_does_not_run_and_no_others() {
     let mut world = World::new(&[Price::FREE]);
     for _ in 0..3 {
         world.dispatch(request(Mode::Balanced));
     }
     ping(&mut world, 5, 0);
     assert_eq!(in_flight(&world), 3, "they may still be on their way");
-    ping(&mut world, 6, 3);
+    ping(&mut world, 6, 0);
+    assert_eq!(
+        in_flight(&world),
+        3,
+        "they are expected to take longer, whatever their node says of its load"
+    );
+    ping(&mut world, 30, 3);
     assert_eq!(in_flight(&world), 3, "the node runs them");
     ping(&mut world, 1, 1);
     assert_eq!(in_flight(&world), 1);
@@ -39,6 +45,8 @@ fn a_load_ping_ends_jobs_that_its_node_does_not_run() {
     ping(&mut world, 1, 0);
     assert_eq!(in_flight(&world), 1, "the new one may still be on its way");
     ping(&mut world, 12, 0);
+    assert_eq!(in_flight(&world), 1, "it is not late");
+    ping(&mut world, 45, 0);
     assert_eq!(in_flight(&world), 0);
 }
 

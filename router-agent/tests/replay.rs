@@ -107,6 +107,7 @@ impl Busy {
             receipt: Received::simulated(message, first.node, id, now),
             verdict: AckVerdict::Accepted,
             proof: AckProof::By(ticket.message.client),
+            paid: Msat::ZERO,
             observed_ttft_ms: Some(ttft),
             observed_total_ms: Some(ttft + total),
             turned_away: Vec::new(),

@@ -69,6 +69,7 @@ fn row(n: u8) -> CandidateView {
         is_probing: false,
         p_ok: 0.9,
         trust: 0.9,
+        has_misbehaved: false,
     }
 }
 
@@ -265,4 +266,22 @@ fn the_previous_node_is_kept_while_it_is_not_much_dearer() {
     let dear = CandidateView { in_flight: 12, ..row(1) };
     let left = shares(vec![dear, row(2), row(3)], &request);
     assert!(left.get(&node(1)).copied().unwrap_or_default() < 0.05, "{left:?}");
+}
+
+#[test]
+fn who_signed_proof_against_itself_gets_nothing_while_anybody_else_is_there() {
+    let request = request(Mode::Balanced);
+    let misbehaved = CandidateView { has_misbehaved: true, ..row(1) };
+    let both = shares(vec![misbehaved.clone(), row(2)], &request);
+    assert_eq!(both.keys().copied().collect::<Vec<_>>(), vec![node(2)], "nor is it tried out");
+    let asked = Asked { id: event_id(1), request: &request, fee: RouterFee::default(), methods: 1 };
+    let broken = CandidateView { breaker_until: NOW.plus_seconds(10), ..row(2) };
+    for (other, chosen) in [(vec![broken], node(2)), (vec![], node(1))] {
+        let rows = other.into_iter().chain([misbehaved.clone()]).collect();
+        let fleet = Fleet::new(MODEL.into(), FleetPrior::default(), rows);
+        let decision = plan(NOW, 1, &asked, &Policy::default(), &[&fleet], &mut Scratch::default()).unwrap();
+        assert_eq!(decision.choices.iter().map(|choice| choice.node).collect::<Vec<_>>(), vec![chosen]);
+        let is_said = decision.record.relaxed.contains(&"misbehaved".to_owned());
+        assert_eq!(is_said, chosen == node(1), "given up last, and said: {:?}", decision.record.relaxed);
+    }
 }

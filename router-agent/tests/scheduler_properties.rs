@@ -80,6 +80,7 @@ prop_compose! {
             is_probing: false,
             p_ok,
             trust,
+            has_misbehaved: load == 5,
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Stream {
     Liars = 20,
     /// Who comes and goes.
     Churn = 10,
+    /// What an auditor asks.
+    Audit = 11,
 }
 
 /// One stream.

@@ -28,7 +28,7 @@ use crate::conduct::ClientConduct;
 use crate::faults::{Active, FaultKind};
 use crate::job_spec::JobWish;
 use crate::router_actor::RELAY;
-use crate::turn::{Effect, Fact, Turn};
+use crate::turn::{AccountPayment, Effect, Fact, Turn};
 use crate::wire::{Content, Identity, Letter, Payload};
 use crate::workload::prompt::Prompt;
 
@@ -338,8 +338,10 @@ impl ClientActor {
             }
         }
         let amount = settlement.verdict.as_ref().ok().copied();
+        let (router, receipt) = (settlement.dispatch.author(), settlement.receipt.id());
         turn.facts.push(Fact::Settled(Box::new(settlement)));
-        turn.facts.extend(amount.map(|amount| Fact::Paid { node, amount, is_paid }));
+        let payment = amount.map(|amount| AccountPayment { node, router, receipt, amount, is_paid });
+        turn.facts.extend(payment.map(Fact::Paid));
     }
 
     /// What proves to the router that it is the ticket's client who speaks. On the typed wire a key is its own proof:

@@ -11,6 +11,7 @@ use fedai_protocol::{LoadPing, PublicKey, Receipt, ReceiptAck, UnixMicros};
 use fedai_router_agent::core::quote_desk::QuoteDraft;
 
 use crate::wire::Payload;
+use crate::workload::prompt::Prompt;
 
 /// What happens to a piece of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,11 @@ pub trait NodeConduct: core::fmt::Debug + Send {
     /// cost shrink with it; what the node says of the model does not change.
     fn work_permille(&mut self, _now: UnixMicros) -> u64 {
         1_000
+    }
+
+    /// What the answer says: other weights say other words. Its length and its prompt stay.
+    fn answers(&mut self, _now: UnixMicros, asked: Prompt) -> Prompt {
+        asked
     }
 
     /// What happens to the next tokens of an answer, of which `said` went out before.

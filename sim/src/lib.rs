@@ -8,6 +8,7 @@
 
 pub mod adversaries;
 pub mod agenda;
+pub mod audit_plan;
 pub mod baselines;
 pub mod calibration;
 pub mod chance;

@@ -2,17 +2,18 @@
 
 mod cheats;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fedai_protocol::event_kinds::{
-    LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, STORED,
+    LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, STORED, TRUST_ASSERTION,
 };
 use fedai_protocol::message::{ParseError, body_json};
 use fedai_protocol::quote::QuoteOutcome;
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::{
-    Dispatch, Entropy, EventId, LoadPing, Message, ModelOffer, NodeDescriptor, PublicKey, QuoteReply,
-    QuoteRequest, Receipt, ReceiptAck, Received, UnixMicros, VerifiedEvent, ticket_proof,
+    Dispatch, Entropy, EventId, LoadPing, Message, ModelOffer, Msat, NodeDescriptor, PublicKey, QuoteReply,
+    QuoteRequest, Receipt, ReceiptAck, Received, TrustAssertion, UnixMicros, VerifiedEvent, ticket_proof,
 };
 use fedai_router_agent::core::announcing::{Announcement, Introduction};
 use fedai_router_agent::core::decision_entry::KeepInputs;
@@ -45,6 +46,8 @@ pub struct RouterActor {
     keeps_journal: bool,
     /// None while the process is dead.
     core: Option<RouterCore>,
+    /// What the rail of this world has told it was paid, by receipt; taken with the word of the client.
+    payments: BTreeMap<EventId, Msat>,
     /// What survives: records, and the time at which each was acted on.
     journal: Vec<(UnixMicros, JournalKind, VerifiedEvent)>,
     /// What relays keep for a reader that comes later.
@@ -72,6 +75,7 @@ impl RouterActor {
             scheduler: None,
             keeps_journal: terms.keeps_journals,
             core: None,
+            payments: BTreeMap::new(),
             journal: Vec::new(),
             kept: Vec::new(),
             died: (now, [0; 32]),
@@ -101,6 +105,20 @@ impl RouterActor {
     pub fn decide_by(&mut self, now: UnixMicros, scheduler: MakeScheduler) {
         self.scheduler = Some(scheduler);
         self.core = Some(self.new_core(now));
+    }
+
+    /// It follows this reporter, with the full weight. Before the start only.
+    pub fn follow(&mut self, now: UnixMicros, reporter: PublicKey) {
+        self.terms.follow.insert(reporter, 1.0);
+        self.core = Some(self.new_core(now));
+    }
+
+    /// The rail says that a client has paid what this receipt charges.
+    pub fn paid(&mut self, receipt: EventId, amount: Msat) {
+        while self.payments.len() >= PAYMENTS_MAX {
+            self.payments.pop_first();
+        }
+        self.payments.insert(receipt, amount);
     }
 
     /// From now on it behaves like this.
@@ -218,7 +236,10 @@ impl RouterActor {
         if self.core.is_none() || is_late || self.ignores(event.kind(), event.author()) {
             return;
         }
-        if let Ok(Some(input)) = self.read(&event) {
+        if let Ok(Some(mut input)) = self.read(&event) {
+            if let Input::Acknowledged(heard) = &mut input {
+                heard.paid = self.payments.remove(&heard.receipt.id).unwrap_or_default();
+            }
             self.take_event(input, Some(&event), turn);
         }
     }
@@ -272,6 +293,7 @@ impl RouterActor {
             MODEL_OFFER => Input::Offer(Held { received: ModelOffer::parse(event)?, event: held }),
             LOAD_PING => Input::LoadPing(LoadPing::parse(event)?),
             RECEIPT => Input::Receipt(Receipt::parse(event)?),
+            TRUST_ASSERTION => Input::Assertion(TrustAssertion::parse(event)?),
             RECEIPT_ACK => {
                 let open = |sealed: &str, session: &PublicKey, receipt: &EventId| match self.session.real() {
                     Some(key) => ticket_proof::open(sealed, key, session, receipt),
@@ -360,7 +382,7 @@ fn restored(at: UnixMicros, kind: JournalKind, event: &VerifiedEvent) -> Option<
             RestoredRecord::Dispatch { dispatch: Dispatch::parse(event).ok()?, luck_permille }
         }
         JournalKind::Receipt => RestoredRecord::Receipt(Receipt::parse(event).ok()?),
-        JournalKind::Ack | JournalKind::ProvenAck(_) => {
+        JournalKind::Ack | JournalKind::ProvenAck { .. } => {
             let ack = ReceiptAck::parse(event).ok()?;
             RestoredRecord::Acknowledged(AckHeard::journaled(ack, kind).ok()?)
         }
@@ -396,7 +418,7 @@ fn router_terms(
         policy: Policy::default(),
         epoch_seconds: 3_600,
         summary_seconds: terms.summary_seconds,
-        follow: std::collections::BTreeMap::new(),
+        follow: BTreeMap::new(),
         seed,
     }
 }
@@ -405,5 +427,7 @@ fn router_terms(
 const CLOCK_SET_SECONDS: u64 = 60;
 /// Tickets that a router of the typed wire remembers: a few minutes of the largest worlds.
 const TYPED_TICKETS_MAX: usize = 200_000;
+/// Payments whose receipts nobody spoke of yet: far more than are under way.
+const PAYMENTS_MAX: usize = 100_000;
 /// Where everybody is said to listen.
 pub(crate) const RELAY: &str = "ws://relay.invalid";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
 use fedai_protocol::{Message, PublicKey, Receipt, RefusalCode, UnixMicros, UsageSummary, VerifiedEvent};
 
+use crate::audit_plan::AuditLog;
 use crate::conduct_log::ConductLog;
 use crate::faults::Fired;
 use crate::invariants::Sums;
@@ -133,6 +134,8 @@ pub struct RunLog {
     pub prices: Vec<PriceChange>,
     /// What each node was caught at.
     pub conduct: ConductLog,
+    /// What audits found and cost.
+    pub audits: AuditLog,
     /// Jobs opened at nodes.
     pub attempts: u64,
     /// Processes killed.
@@ -182,6 +185,7 @@ impl RunLog {
             nodes: scenario.nodes.iter().map(node).collect(),
             prices: Vec::new(),
             conduct: ConductLog::default(),
+            audits: AuditLog::default(),
             accounts: Accounts::new(scenario.nodes.len(), scenario.routers.len()),
             scenario: Arc::clone(scenario),
             attempts: 0,

@@ -7,6 +7,7 @@ use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, MsatPerMtok, Price, UnixMicros};
 
+use crate::audit_plan::AuditPlan;
 use crate::chance::{Chance, Stream};
 use crate::faults::{Befallen, FaultKind, FaultPlan, Selection};
 use crate::hardware::MARKET;
@@ -251,6 +252,8 @@ pub struct Scenario {
     pub budget: Option<Budget>,
     /// Jobs of accomplices, in order of time.
     pub own_jobs: Vec<OwnJob>,
+    /// Whether somebody audits the nodes; every router follows it.
+    pub audits: Option<AuditPlan>,
     /// Faults.
     pub faults: FaultPlan,
     /// The jobs that come; all when none is named.
@@ -323,6 +326,7 @@ impl Scenario {
             budget: None,
             blocks: BlockTable::default(),
             own_jobs: Vec::new(),
+            audits: None,
             faults: FaultPlan::none(),
             only_jobs: None,
             crash_points: BTreeSet::new(),

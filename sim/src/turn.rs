@@ -49,14 +49,7 @@ pub enum Fact {
     /// A client judged a receipt.
     Settled(Box<Settlement>),
     /// A client that accepted a receipt did or did not pay it.
-    Paid {
-        /// Identity of the node.
-        node: PublicKey,
-        /// What its core accepted.
-        amount: Msat,
-        /// Whether it was paid.
-        is_paid: bool,
-    },
+    Paid(AccountPayment),
     /// A job ended for the person.
     Ended(Box<Result<Answer, JobFailure>>),
     /// A router says that a node cheated.
@@ -78,6 +71,21 @@ pub enum Fact {
     Uncounted,
     /// A core asked for something that could not be done.
     Broken(String),
+}
+
+/// What a client owes a node for a receipt that it accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountPayment {
+    /// Identity of the node.
+    pub node: PublicKey,
+    /// Router of the ticket.
+    pub router: PublicKey,
+    /// The receipt.
+    pub receipt: EventId,
+    /// What its core accepted.
+    pub amount: Msat,
+    /// Whether it was paid.
+    pub is_paid: bool,
 }
 
 impl Fact {

@@ -77,6 +77,10 @@ fn detail(code: &str, offer: &OfferStanding, standing: &NodeStanding) -> Option<
             Some(until) => format!("jobs kept failing; one is tried again in {} s", until.since(standing.at)),
             None => "jobs kept failing".into(),
         }),
+        "misbehaved" => Some(format!(
+            "a receipt of yours breaks its ticket or your own chain; trust is {} of 1000",
+            standing.trust_permille
+        )),
         "trust_floor" => Some(format!(
             "trust is {} of 1000, from {} acknowledged receipts",
             standing.trust_permille, standing.receipts
@@ -114,6 +118,9 @@ fn advice_for(code: &str, offer: &OfferStanding) -> Option<String> {
         }
         "trust_floor" => {
             "trust grows with acknowledged jobs; until then only the mode `trusted` passes you over"
+        }
+        "misbehaved" => {
+            "you are asked for nothing while anybody else can serve; that ends some weeks after the last such receipt"
         }
         "context" | "max_tokens" => "serve the model with a larger context",
         "quantization" | "modality" | "feature" | "region" => {

@@ -39,17 +39,28 @@ pub struct BatchLine {
 impl BatchFit {
     /// Takes a job that took `time_ms` per output token with `beside` jobs beside it.
     pub fn observe(&mut self, now: UnixMicros, beside: f64, time_ms: f64, half_life_seconds: f64) {
+        self.observe_weighted(now, (beside, time_ms), 1.0, half_life_seconds);
+    }
+
+    /// The same for a job that says so much.
+    pub fn observe_weighted(
+        &mut self,
+        now: UnixMicros,
+        (beside, time_ms): (f64, f64),
+        says: f64,
+        half_life_seconds: f64,
+    ) {
         if self.weight > 0.0 {
             let line = self.line(self.time / self.weight, 0.0);
             let expected = line.alone_ms + line.each_ms * beside;
-            self.rest.observe(now, time_ms - expected, half_life_seconds);
+            self.rest.observe_weighted(now, time_ms - expected, says, half_life_seconds);
         }
         let keep = half_life_decay(now, self.at, half_life_seconds);
-        self.weight = self.weight * keep + 1.0;
-        self.beside = self.beside * keep + beside;
-        self.time = self.time * keep + time_ms;
-        self.beside_squared = self.beside_squared * keep + beside * beside;
-        self.beside_time = self.beside_time * keep + beside * time_ms;
+        self.weight = self.weight * keep + says;
+        self.beside = self.beside * keep + says * beside;
+        self.time = self.time * keep + says * time_ms;
+        self.beside_squared = self.beside_squared * keep + says * beside * beside;
+        self.beside_time = self.beside_time * keep + says * beside * time_ms;
         self.at = now;
     }
 

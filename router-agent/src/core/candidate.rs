@@ -116,10 +116,18 @@ pub struct CandidateView {
     pub p_ok: f64,
     /// Lower bound of trust.
     pub trust: f64,
+    /// This router holds proof against it that it has signed itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_misbehaved: bool,
 }
 
 const fn one() -> f64 {
     1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What is assumed of a node that was never measured: the medians of its fleet.
@@ -299,6 +307,19 @@ impl Fleet {
 const fn is_broken(row: &CandidateView) -> bool {
     row.breaker_until.0 != 0
 }
+
+/// Most of a time to first token that is believed to be the network's, in milliseconds. It is the node that says how it
+/// splits: the median of a fleet of three or more is not moved by one of them, a smaller fleet's would be.
+#[must_use]
+pub fn network_max_ms(fleet: Option<&Fleet>) -> u64 {
+    let fleet = fleet.filter(|fleet| fleet.rows.len() > 2);
+    let median = fleet.map_or_else(|| FleetPrior::default().rtt_ms, |fleet| fleet.prior.rtt_ms);
+    median.mul_add(NETWORK_PER_MEDIAN, NETWORK_MARGIN_MS) as u64
+}
+
+/// A node is at most so many times as far as its fleet's median, and so many milliseconds more.
+const NETWORK_PER_MEDIAN: f64 = 1.5;
+const NETWORK_MARGIN_MS: f64 = 50.0;
 
 /// The bit of a payment method; none for the unknown one, which is never acceptable.
 #[must_use]

@@ -111,7 +111,7 @@ impl Block {
         put(&mut self.lease_until, lane, row.lease_until.micros().0 as f64);
         put(&mut self.context_tokens, lane, row.context_tokens as f64);
         put(&mut self.output_tokens_max, lane, row.output_tokens_max as f64);
-        let is_plain = row.is_active && row.takes_router && row.breaker_until.0 == 0;
+        let is_plain = row.is_active && row.takes_router && row.breaker_until.0 == 0 && !row.has_misbehaved;
         let flags = if is_plain { PLAIN } else { 0 } | if row.is_text { TEXT } else { 0 };
         put(&mut self.flags, lane, flags | u32::from(row.payment));
     }

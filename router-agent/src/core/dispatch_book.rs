@@ -23,6 +23,8 @@ pub struct Flight {
     pub node: PublicKey,
     /// When it was sent there.
     pub since: UnixMicros,
+    /// Before this it is believed whatever its node says: it is expected to take that long.
+    pub expected_until: UnixMicros,
     /// Not believed any more after this.
     pub until: UnixMicros,
     /// It was expected to wait in a queue.
@@ -307,21 +309,20 @@ impl DispatchBook {
         Some((ticket.dispatch.model.clone(), flight))
     }
 
-    /// The jobs under way at `node` that were sent before `before`, oldest first: ticket, offer.
+    /// The jobs under way at `node`, oldest first: ticket, offer, job.
     #[must_use]
-    pub fn flying(&self, node: &PublicKey, before: UnixMicros) -> Vec<(EventId, EventId)> {
+    pub fn flying(&self, node: &PublicKey) -> Vec<(EventId, EventId, Flight)> {
         let of_node =
             self.flying.range((*node, EventId::all_zeros())..).take_while(|((key, _), ())| key == node);
-        let mut old: Vec<(UnixMicros, EventId, EventId)> = of_node
+        let mut jobs: Vec<(EventId, EventId, Flight)> = of_node
             .filter_map(|((_, id), ())| {
                 let ticket = self.tickets.get(id)?;
-                let flight = ticket.flight.filter(|flight| flight.since < before)?;
                 let named = ticket.dispatch.nodes.iter().find(|named| named.node == *node)?;
-                Some((flight.since, *id, named.offer))
+                Some((*id, named.offer, ticket.flight?))
             })
             .collect();
-        old.sort_unstable();
-        old.into_iter().map(|(_, id, offer)| (id, offer)).collect()
+        jobs.sort_unstable_by_key(|(id, _, flight)| (flight.since, *id));
+        jobs
     }
 
     /// A ticket.

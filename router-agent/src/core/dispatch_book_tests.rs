@@ -48,6 +48,7 @@ fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
     let flight = |hedged| Flight {
         node: key(1),
         since: NOW.micros(),
+        expected_until: NOW.plus(30).micros(),
         until: NOW.plus(60).micros(),
         queued: false,
         luck_permille: 500,
@@ -74,6 +75,7 @@ fn where_a_node_may_turn_jobs_away_only_the_clients_word_says_that_it_failed() {
     let flight = Flight {
         node: key(1),
         since: NOW.micros(),
+        expected_until: NOW.plus(30).micros(),
         until: NOW.plus(60).micros(),
         queued: false,
         luck_permille: 500,
@@ -97,6 +99,7 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     let flight = Flight {
         node: key(1),
         since: NOW.micros(),
+        expected_until: NOW.plus(30).micros(),
         until: NOW.plus(60).micros(),
         queued: false,
         beside: 0,
@@ -106,8 +109,8 @@ fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     };
     assert!(book.dispatched(ticket(), Some(flight), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));
-    assert_eq!(book.flying(&key(1), NOW.plus(1).micros()), [(id(TICKET), id(101))]);
-    assert!(book.flying(&key(1), NOW.micros()).is_empty(), "it is too young");
+    assert_eq!(book.flying(&key(1)), [(id(TICKET), id(101), flight)]);
+    assert!(book.flying(&key(2)).is_empty(), "it is not the one that was chosen");
     assert_eq!(book.expire(NOW.plus(61).micros()).len(), 1);
     assert!(book.flying.is_empty());
     book.forget_old(NOW.plus(86_400));

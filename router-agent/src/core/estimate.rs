@@ -43,12 +43,17 @@ pub struct DecayedMean {
 impl DecayedMean {
     /// Takes a sample.
     pub fn observe(&mut self, now: UnixMicros, sample: f64, half_life_seconds: f64) {
+        self.observe_weighted(now, sample, 1.0, half_life_seconds);
+    }
+
+    /// Takes a sample that says so much.
+    pub fn observe_weighted(&mut self, now: UnixMicros, sample: f64, says: f64, half_life_seconds: f64) {
         let keep = half_life_decay(now, self.at, half_life_seconds);
-        self.weight = self.weight.mul_add(keep, 1.0);
+        self.weight = self.weight.mul_add(keep, says);
         self.squares *= keep;
         let delta = sample - self.mean;
-        self.mean += delta / self.weight;
-        self.squares += delta * (sample - self.mean);
+        self.mean += delta * says / self.weight;
+        self.squares += says * delta * (sample - self.mean);
         self.at = now;
     }
 

@@ -12,6 +12,7 @@ use fedai_protocol::{
 };
 use rand_core::RngCore;
 
+use super::candidate::network_max_ms;
 use super::dispatch_book::{Breach, Flight, PassedOver, Standing};
 use super::dispute::DisputeGrade;
 use super::node_view::Observation;
@@ -19,10 +20,6 @@ use super::receipt_chain::Linked;
 use super::receipt_ledger::AckEffect;
 use super::trust::{Dimension, JobWeight};
 use super::{Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, RouterCore, count};
-
-/// The money that an acknowledged job is believed to have moved. Client and node may be one person, and nothing proves
-/// a payment yet: every job weighs as one that moved none, until a payment is verified.
-const PROVEN_PAYMENT: Msat = Msat::ZERO;
 
 /// A job sent this long before a load ping is in its count, if it ever arrived, in microseconds.
 const ARRIVED_MICROS: u64 = 10_000_000;
@@ -51,6 +48,9 @@ pub struct AckHeard {
     pub verdict: AckVerdict,
     /// Who proved to stand behind it.
     pub proof: AckProof,
+    /// What the client paid for the job, as a payment rail has verified. Client and node may be one person, and a
+    /// receipt's amount is both their word: without a rail a job weighs as one that moved nothing.
+    pub paid: Msat,
     /// Time to first token as the client saw it.
     pub observed_ttft_ms: Option<u64>,
     /// Total time as the client saw it.
@@ -74,18 +74,18 @@ impl AckHeard {
     /// Reads the embedded receipt of an acknowledgement that the journal holds.
     pub fn journaled(ack: Received<ReceiptAck>, kind: JournalKind) -> Result<Self, ParseError> {
         let receipt = ack.message.read_receipt()?;
-        let proof = match kind {
-            JournalKind::ProvenAck(grade) => AckProof::Journaled(grade),
-            _ => AckProof::Missing,
+        let (proof, paid) = match kind {
+            JournalKind::ProvenAck { grade, paid } => (AckProof::Journaled(grade), paid),
+            _ => (AckProof::Missing, Msat::ZERO),
         };
-        Ok(Self { proof, ..Self::unproven(ack, receipt) })
+        Ok(Self { proof, paid, ..Self::unproven(ack, receipt) })
     }
 
     fn unproven(ack: Received<ReceiptAck>, receipt: Received<Receipt>) -> Self {
         let ReceiptAck { verdict, observed_ttft_ms, observed_total_ms, turned_away, .. } = ack.message;
-        let proof = AckProof::Missing;
+        let (proof, paid) = (AckProof::Missing, Msat::ZERO);
         let (id, author) = (ack.id, ack.author);
-        Self { id, author, receipt, verdict, proof, observed_ttft_ms, observed_total_ms, turned_away }
+        Self { id, author, receipt, verdict, proof, paid, observed_ttft_ms, observed_total_ms, turned_away }
     }
 }
 
@@ -150,10 +150,13 @@ impl RouterCore {
             self.passed_over(now, passed, &message.model, beside, out);
         }
         if let Some((model, flight)) = self.book.land(&message.dispatch) {
-            self.ended(now, &flight.node, &model);
+            self.ended(now, &flight, &model);
+        }
+        let is_drawn = self.book.ticket(&message.dispatch).is_some_and(|ticket| ticket.luck_permille > 0);
+        if message.outcome == Outcome::Complete && is_drawn {
+            self.registry.output_length(now, &message.model, message.usage.output_tokens.get());
         }
         if message.outcome == Outcome::Complete {
-            self.registry.output_length(now, &message.model, message.usage.output_tokens.get());
             self.result(now, &node, &message.model, true);
         }
     }
@@ -199,7 +202,7 @@ impl RouterCore {
                 (AckVerdict::Accepted, _) => DisputeGrade::Claimed,
             };
             self.learn_from(now, ack, grade, sent, out);
-            out.push(Action::Journal { kind: JournalKind::ProvenAck(grade), id: ack.id });
+            out.push(Action::Journal { kind: JournalKind::ProvenAck { grade, paid: ack.paid }, id: ack.id });
         } else if is_news {
             out.push(Action::Journal { kind: JournalKind::Ack, id: ack.id });
         }
@@ -232,7 +235,7 @@ impl RouterCore {
             self.passed_over(now, passed, &receipt.model, beside, out);
         }
         let (luck, heard_before) = self.book.acknowledge(&receipt.dispatch, &node);
-        let weight = JobWeight::new(PROVEN_PAYMENT, luck, heard_before);
+        let weight = JobWeight::new(ack.paid, luck, heard_before);
         match &ack.verdict {
             AckVerdict::Accepted => {
                 if !weight.is_nothing() {
@@ -258,9 +261,11 @@ impl RouterCore {
             }
         }
         let trust = self.trust_of(now, &node);
+        let network_max_ms = network_max_ms(self.registry.fleets(Some(&receipt.model)).first().copied());
         let observation = ack.observed_ttft_ms.zip(ack.observed_total_ms).map(|(ttft_ms, total_ms)| {
             let (node_ttft_ms, usage) = (receipt.ttft_ms, receipt.usage);
-            Observation { ttft_ms, total_ms, node_ttft_ms, usage, queued, beside }
+            let is_drawn = !weight.is_nothing();
+            Observation { ttft_ms, total_ms, node_ttft_ms, network_max_ms, usage, queued, beside, is_drawn }
         });
         let asked = self.book.ticket(&receipt.dispatch).map(|ticket| ticket.dispatch.max_input_tokens);
         let is_counted = matches!(ack.verdict, AckVerdict::Accepted) && !weight.is_nothing();
@@ -292,7 +297,7 @@ impl RouterCore {
                 let (model, beside) = (ticket.dispatch.model.clone(), ticket.beside);
                 // A load ping may have ended the job before its client said so.
                 if let Some((model, flight)) = self.book.land(&dispatch) {
-                    self.ended(now, &flight.node, &model);
+                    self.ended(now, &flight, &model);
                 }
                 out.push(count("fed_router_failovers_total", "asked_again"));
                 self.failed(now, node, &model, beside);
@@ -303,26 +308,29 @@ impl RouterCore {
     }
 
     /// Takes a load ping. What its node does not run any more is over, though no receipt said so: the client may have
-    /// gone, or never have come.
+    /// gone, or never have come. A node that says so of jobs that cannot have ended yet is not believed: own jobs are
+    /// counted exactly, whatever it would gain by looking idle.
     pub(super) fn load(&mut self, now: UnixMicros, ping: &Received<LoadPing>) {
+        let message = &ping.message;
         if !self.registry.load(now, ping) {
             return;
         }
-        let message = &ping.message;
-        // The node's clock may be ahead of ours.
-        let said_at = ping.created_at.micros().min(now);
-        let before = UnixMicros(said_at.0.saturating_sub(ARRIVED_MICROS));
-        let mut old = self.book.flying(&ping.author, before);
+        let mut own = self.book.flying(&ping.author);
         // A key may have several nodes: the load is that of one.
-        old.retain(|(_, offer)| {
+        own.retain(|(_, offer, _)| {
             let signed = self.registry.signed(&ping.author, offer);
             signed.is_some_and(|(offer, _)| offer.received.message.node == message.node)
         });
+        // The node's clock may be ahead of ours.
+        let said_at = ping.created_at.micros().min(now);
         let jobs = usize::try_from(message.running.saturating_add(message.queued)).unwrap_or(usize::MAX);
-        let over = old.len().saturating_sub(jobs);
-        for (dispatch, _) in old.into_iter().take(over) {
-            let Some((model, flight)) = self.book.land(&dispatch) else { continue };
-            self.ended(now, &flight.node, &model);
+        let old =
+            own.iter().filter(|(_, _, flight)| flight.since.0.saturating_add(ARRIVED_MICROS) < said_at.0);
+        let over = old.clone().count().saturating_sub(jobs);
+        let late = old.filter(|(_, _, flight)| flight.expected_until <= said_at);
+        for (dispatch, _, _) in late.take(over) {
+            let Some((model, flight)) = self.book.land(dispatch) else { continue };
+            self.ended(now, &flight, &model);
         }
     }
 
@@ -393,6 +401,7 @@ impl RouterCore {
                     let flight = first.map(|first| Flight {
                         node: first.node,
                         since: at,
+                        expected_until: until,
                         until,
                         queued: false,
                         beside: 0,
@@ -405,7 +414,7 @@ impl RouterCore {
                         && let Some(flight) = flight
                     {
                         self.registry.learn(now, &flight.node, &model, &super::Trust::default(), |view| {
-                            view.sent(now);
+                            view.sent(flight.since);
                         });
                     }
                     self.book.forget_old(at.seconds());

@@ -1,7 +1,8 @@
 //! Who may serve a request at all, each rejection with a code that never changes its meaning.
 //!
 //! Hard filters (lease, conditions of the user, size, payment, price, saturation) are never relaxed. The soft ones
-//! (silence, trust floor outside the trusted mode, breaker) are, in that order, when nothing else is left.
+//! (silence, trust floor outside the trusted mode, breaker, proven misbehaviour) are, in that order, when nothing else
+//! is left.
 
 use fedai_protocol::quote_request::QuoteRequest;
 use fedai_protocol::router_profile::RouterFee;
@@ -45,11 +46,13 @@ pub enum FilterCode {
     TrustFloor,
     /// Failed too often lately (soft).
     BreakerOpen,
+    /// Has signed proof against itself, and not long enough ago (soft).
+    Misbehaved,
 }
 
 impl FilterCode {
     /// Every code.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::LeaseExpired,
         Self::NotActive,
         Self::RouterNotAccepted,
@@ -66,6 +69,7 @@ impl FilterCode {
         Self::Stale,
         Self::TrustFloor,
         Self::BreakerOpen,
+        Self::Misbehaved,
     ];
 
     /// The code as it appears in decision records.
@@ -88,11 +92,12 @@ impl FilterCode {
             Self::Stale => "stale",
             Self::TrustFloor => "trust_floor",
             Self::BreakerOpen => "breaker_open",
+            Self::Misbehaved => "misbehaved",
         }
     }
 
     /// The bits of all soft codes.
-    pub const SOFT_BITS: u8 = 7;
+    pub const SOFT_BITS: u8 = 15;
 
     /// The bit of a soft code; 0 for a hard one.
     #[must_use]
@@ -101,13 +106,15 @@ impl FilterCode {
             Self::Stale => 1,
             Self::TrustFloor => 2,
             Self::BreakerOpen => 4,
+            Self::Misbehaved => 8,
             _ => 0,
         }
     }
 }
 
 /// The order in which soft filters are given up.
-pub const RELAX_ORDER: [FilterCode; 3] = [FilterCode::Stale, FilterCode::TrustFloor, FilterCode::BreakerOpen];
+pub const RELAX_ORDER: [FilterCode; 4] =
+    [FilterCode::Stale, FilterCode::TrustFloor, FilterCode::BreakerOpen, FilterCode::Misbehaved];
 
 /// The conditions that can be judged from numbers alone. A candidate that is within all of them passes every hard
 /// filter; one that is not may still pass, and is looked at again.
@@ -253,6 +260,9 @@ impl<'a> Filter<'a> {
         let is_open = row.breaker_until > self.now || (row.breaker_until.0 > 0 && row.is_probing);
         if is_open {
             bits |= FilterCode::BreakerOpen.soft_bit();
+        }
+        if row.has_misbehaved {
+            bits |= FilterCode::Misbehaved.soft_bit();
         }
         bits
     }

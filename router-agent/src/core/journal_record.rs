@@ -1,7 +1,7 @@
 //! What survives a restart: the records that the core asks for, and the form in which they come back.
 
 use fedai_protocol::message::Received;
-use fedai_protocol::{Dispatch, Receipt, UnixMicros};
+use fedai_protocol::{Dispatch, Msat, Receipt, UnixMicros};
 
 use super::dispute::DisputeGrade;
 use super::evidence::AckHeard;
@@ -45,8 +45,13 @@ pub enum JournalKind {
     Receipt,
     /// Somebody's word on one, without weight; the receipt inside was news.
     Ack,
-    /// The word of the ticket's client on one, and what was found of it if it is a dispute.
-    ProvenAck(DisputeGrade),
+    /// The word of the ticket's client on one.
+    ProvenAck {
+        /// What was found of it if it is a dispute.
+        grade: DisputeGrade,
+        /// What it had paid by then, as a payment rail has verified.
+        paid: Msat,
+    },
     /// A receipt that showed a fork.
     Fork,
 }

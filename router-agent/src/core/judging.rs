@@ -12,7 +12,7 @@ use super::prediction::Prediction;
 /// Rejected candidates that a full record keeps.
 const REJECTED_MAX: usize = 32;
 /// State of what cannot be picked: rejected by a hard filter, or an empty lane.
-const OUT: u8 = 8;
+const OUT: u8 = 16;
 
 /// Working memory of decisions, kept between them so that a decision allocates next to nothing.
 #[derive(Clone, Debug, Default)]

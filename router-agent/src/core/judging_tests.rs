@@ -74,6 +74,7 @@ fn row(rng: &mut ChaCha8Rng) -> CandidateView {
         is_probing: upto(2) == 0,
         p_ok: upto(1_000) as f64 / 1e3,
         trust: upto(1_000) as f64 / 1e3,
+        has_misbehaved: upto(12) == 0,
     }
 }
 

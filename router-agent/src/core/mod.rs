@@ -64,7 +64,7 @@ use rand_core::SeedableRng;
 
 use self::announcing::{Announcement, Announcing, Introduction};
 use self::decision_entry::{DecisionEntry, KeepInputs};
-use self::dispatch_book::DispatchBook;
+use self::dispatch_book::{DispatchBook, Flight};
 use self::follow::FollowBook;
 use self::policy::Policy;
 use self::quote_desk::{Asker, QuoteDesk, QuoteDraft, QuoteTerms};
@@ -361,9 +361,9 @@ impl RouterCore {
     }
 
     /// A job that was sent is over.
-    fn ended(&mut self, now: UnixMicros, node: &PublicKey, model: &str) {
-        self.registry.touch(now, node, model, node_view::NodeView::ended);
-        self.scheduler.ended(now, node, model);
+    fn ended(&mut self, now: UnixMicros, flight: &Flight, model: &str) {
+        self.registry.touch(now, &flight.node, model, |view| view.ended(flight.since));
+        self.scheduler.ended(now, &flight.node, model);
     }
 
     fn dispatched(&mut self, now: UnixMicros, dispatch: Received<Dispatch>, out: &mut Vec<Action>) {
@@ -378,7 +378,7 @@ impl RouterCore {
     fn tick(&mut self, now: UnixMicros, out: &mut Vec<Action>) {
         self.next_tick = now.plus(TICK_MICROS);
         for (model, flight) in self.book.expire(now) {
-            self.ended(now, &flight.node, &model);
+            self.ended(now, &flight, &model);
         }
         if now >= self.next_refresh {
             self.next_refresh = now.plus(REFRESH_MICROS);

@@ -23,6 +23,11 @@ const OTHERS_HALF_LIFE_SECONDS: f64 = 60.0;
 const OTHERS_LEAST: f64 = 0.5;
 /// Time constant of the network time, in milliseconds.
 const RTT_TAU_MS: f64 = 10_000.0;
+/// From being sent, a job is on its way to its node for so long, in milliseconds.
+const ON_ITS_WAY_MS: u64 = 300;
+/// What a job says of speeds whose client had named the node, beside one that was drawn: the client may be the node's
+/// own, and it costs nothing to be served by oneself.
+const NAMED_WEIGHT: f64 = 0.05;
 /// Samples that the fleet's median weighs.
 const PRIOR_WEIGHT: f64 = 1.0;
 /// Spread assumed of what was not measured, as a share of the fleet's median.
@@ -37,14 +42,18 @@ pub struct Observation {
     pub ttft_ms: u64,
     /// Total time that the client saw.
     pub total_ms: u64,
-    /// Time to first token that the node states; the difference is the network's.
+    /// Time to first token that the node states; the difference is the network's, within the next bound.
     pub node_ttft_ms: u64,
+    /// Most of the time to first token that can be the network's: what is beyond it is the node's own.
+    pub network_max_ms: u64,
     /// What was counted.
     pub usage: Usage,
     /// True when the job was expected to wait: then the time to first token says little about the prompt speed.
     pub queued: bool,
     /// Jobs that the node was believed to have beside it when it was sent.
     pub beside: u32,
+    /// False where the client had named the node: then it may be the node's own client.
+    pub is_drawn: bool,
 }
 
 /// Load that a node announced.
@@ -67,9 +76,11 @@ pub struct NodeView {
     slots: LearnedSlots,
     ttft: RotatingHistogram,
     norm: TokenNorm,
-    in_flight: u32,
+    /// When each own job under way was sent.
+    flights: Vec<UnixMicros>,
     load: AnnouncedLoad,
-    sent_since_load: u32,
+    /// Own jobs that the announced load counts and that have ended since.
+    ended_since_load: u32,
     others: DecayedMean,
     races_lost: u32,
     pub(crate) breaker: Breaker,
@@ -84,22 +95,26 @@ const PREFILL_TOKENS_MIN: u64 = 32;
 impl NodeView {
     /// Takes a job that its client observed.
     pub fn observe(&mut self, now: UnixMicros, seen: &Observation) {
-        self.races_lost = 0;
-        let network = seen.ttft_ms.saturating_sub(seen.node_ttft_ms);
-        self.rtt.observe(now, network as f64, RTT_TAU_MS);
-        self.ttft.count(now, seen.ttft_ms);
-        let beside = (f64::from(seen.beside) + f64::from(self.in_flight)) / 2.0;
+        let network = seen.ttft_ms.saturating_sub(seen.node_ttft_ms).min(seen.network_max_ms);
+        let says = if seen.is_drawn { 1.0 } else { NAMED_WEIGHT };
+        if seen.is_drawn {
+            self.races_lost = 0;
+            self.rtt.observe(now, network as f64, RTT_TAU_MS);
+            self.ttft.count(now, seen.ttft_ms);
+        }
+        let beside = (f64::from(seen.beside) + f64::from(self.in_flight())) / 2.0;
         let fresh = seen.usage.input_tokens.saturating_sub(seen.usage.cached_tokens).get();
         // With nearly all of a prompt cached, the time to the first token is no measure of prefill: the fixed cost of a
         // job would land on the last few tokens, and a node with a warm cache would look slow.
         if fresh >= PREFILL_TOKENS_MIN && !seen.queued && !self.waited(seen, fresh) {
             let compute = seen.ttft_ms.saturating_sub(network).max(1) as f64;
-            self.prefill.observe(now, compute / fresh as f64, SPEED_HALF_LIFE_SECONDS);
+            self.prefill.observe_weighted(now, compute / fresh as f64, says, SPEED_HALF_LIFE_SECONDS);
         }
         let further = seen.usage.output_tokens.get().saturating_sub(1);
         if further > 0 && seen.total_ms > seen.ttft_ms {
             let streaming = seen.total_ms.saturating_sub(seen.ttft_ms) as f64;
-            self.decode.observe(now, beside, streaming / further as f64, SPEED_HALF_LIFE_SECONDS);
+            let each = streaming / further as f64;
+            self.decode.observe_weighted(now, (beside, each), says, SPEED_HALF_LIFE_SECONDS);
         }
     }
 
@@ -108,18 +123,20 @@ impl NodeView {
     fn waited(&mut self, seen: &Observation, fresh: u64) -> bool {
         let (Some(prefill), Some(rtt)) = (self.prefill.mean(), self.rtt.value()) else { return false };
         let waited = LearnedSlots::is_wait(seen.ttft_ms as f64, rtt + prefill * fresh as f64);
-        self.slots.observe(f64::from(seen.beside), waited);
+        if seen.is_drawn {
+            self.slots.observe(f64::from(seen.beside), waited);
+        }
         waited && seen.beside > 0
     }
 
     /// Jobs that the node is believed to have: own ones exactly, announced ones by their age.
     #[must_use]
     pub fn jobs(&self, now: UnixMicros, policy: &Policy) -> u32 {
-        let announced = self.load.jobs.saturating_add(self.sent_since_load).saturating_sub(self.in_flight);
+        let announced = self.announced_others();
         let share = f64::from(faded(now.0 as f64 - self.load.at.0 as f64, policy.load_tau_ms));
         let others = self.others.mean().unwrap_or_default();
         let jobs = f64::from(announced) * share + others * (1.0 - share);
-        self.in_flight.saturating_add(jobs.round() as u32)
+        self.in_flight().saturating_add(jobs.round() as u32)
     }
 
     /// Takes what it counted for a job that its client accepted.
@@ -135,16 +152,30 @@ impl NodeView {
 
     /// Takes an announced load.
     pub fn heard_load(&mut self, load: AnnouncedLoad) {
-        let others = load.jobs.saturating_sub(self.in_flight);
-        self.others.observe(load.at, f64::from(others), OTHERS_HALF_LIFE_SECONDS);
-        self.load = load;
-        self.sent_since_load = 0;
+        (self.load, self.ended_since_load) = (load, 0);
+        self.others.observe(load.at, f64::from(self.announced_others()), OTHERS_HALF_LIFE_SECONDS);
+    }
+
+    /// Jobs of others by the announced load.
+    fn announced_others(&self) -> u32 {
+        let known = self.in_flight().saturating_sub(self.sent_since_load());
+        self.load.jobs.saturating_sub(self.ended_since_load).saturating_sub(known)
+    }
+
+    /// Own jobs under way that the announced load cannot count yet.
+    fn sent_since_load(&self) -> u32 {
+        let sent = self.flights.iter().filter(|since| !self.is_in_load(**since)).count();
+        u32::try_from(sent).unwrap_or(u32::MAX)
+    }
+
+    /// True when a job that was sent at `since` had arrived when the load was announced.
+    fn is_in_load(&self, since: UnixMicros) -> bool {
+        since.plus_millis(ON_ITS_WAY_MS) <= self.load.at
     }
 
     /// A job was sent there.
     pub fn sent(&mut self, now: UnixMicros) {
-        self.in_flight = self.in_flight.saturating_add(1);
-        self.sent_since_load = self.sent_since_load.saturating_add(1);
+        self.flights.push(now);
         self.breaker.sent(now);
     }
 
@@ -155,17 +186,23 @@ impl NodeView {
         self.races_lost.is_multiple_of(RACES_LOST_MAX)
     }
 
-    /// A job is not under way any more.
-    pub fn ended(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// The job that was sent at `since` is not under way any more.
+    pub fn ended(&mut self, since: UnixMicros) {
+        if self.flights.is_empty() {
+            return;
+        }
+        let at = self.flights.iter().position(|sent| *sent == since).unwrap_or(0);
+        let sent = self.flights.swap_remove(at);
         // Otherwise a node that is quick looks full until it announces its load again.
-        self.sent_since_load = self.sent_since_load.saturating_sub(1);
+        if self.is_in_load(sent) {
+            self.ended_since_load = self.ended_since_load.saturating_add(1);
+        }
     }
 
     /// Own jobs under way.
     #[must_use]
-    pub const fn in_flight(&self) -> u32 {
-        self.in_flight
+    pub fn in_flight(&self) -> u32 {
+        u32::try_from(self.flights.len()).unwrap_or(u32::MAX)
     }
 
     /// True when it lately announced that it is full.
@@ -221,19 +258,31 @@ impl NodeView {
         row.ttft_p95_ms = self.ttft_percentiles().map_or(0, |(_, p95)| p95);
         row.trust = trust.score(now);
         row.p_ok = trust.p_ok(now);
+        row.has_misbehaved = trust.has_misbehaved(now);
         self.norm.apply(row, prior);
+        apply_doubt(row, trust.doubt_factor());
         self.apply_flight(now, row);
     }
 
     /// Writes what changes with every job into the candidate.
     pub(crate) fn apply_flight(&self, now: UnixMicros, row: &mut CandidateView) {
-        row.in_flight = self.in_flight;
+        row.in_flight = self.in_flight();
         row.load_at = self.load.at;
-        row.load_jobs = self.load.jobs;
-        row.sent_since_load = self.sent_since_load;
+        row.load_jobs = self.load.jobs.saturating_sub(self.ended_since_load);
+        row.sent_since_load = self.sent_since_load();
         row.breaker_until = self.breaker.until();
         row.is_probing = self.breaker.is_probing(now);
     }
+}
+
+/// An answer of a node that followed auditors found to be another than the offered one is worth that much less: it is
+/// taken to cost and to last that much more.
+fn apply_doubt(row: &mut CandidateView, factor: f64) {
+    row.counted_input *= factor;
+    row.counted_output *= factor;
+    row.prefill_ms *= factor;
+    row.decode_ms *= factor;
+    row.decode_job_ms *= factor;
 }
 
 #[cfg(test)]
@@ -247,7 +296,16 @@ mod tests {
             output_bytes: output,
             ..Usage::default()
         };
-        Observation { ttft_ms, total_ms, node_ttft_ms: ttft_ms.saturating_sub(100), usage, queued, beside: 0 }
+        Observation {
+            ttft_ms,
+            total_ms,
+            node_ttft_ms: ttft_ms.saturating_sub(100),
+            network_max_ms: 400,
+            usage,
+            queued,
+            beside: 0,
+            is_drawn: true,
+        }
     }
 
     #[test]
@@ -286,14 +344,40 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_of_an_instant_first_token_moves_no_more_than_the_bound_into_the_network() {
+        let mut view = NodeView::default();
+        let mut liar = observation(4_000, 6_000, 100, 101, false);
+        liar.node_ttft_ms = 1;
+        view.observe(UnixMicros(1), &liar);
+        let (rtt, prefill, _) = view.measured();
+        assert_eq!((rtt, prefill), (Some(400.0), Some(36.0)), "together they are what the client saw");
+    }
+
+    #[test]
+    fn jobs_of_own_customers_make_no_node_quick() {
+        let (mut view, prior) = (NodeView::default(), 20.0);
+        let mut named = observation(101, 111, 100, 11, false);
+        named.is_drawn = false;
+        for second in 1..=10 {
+            view.observe(UnixMicros(second * 1_000_000), &named);
+        }
+        let decode = view.decode.line(prior, 0.05);
+        assert!(
+            decode.alone_ms > prior / 2.0,
+            "ten of them say half as much as one that was drawn: {decode:?}"
+        );
+        assert_eq!((view.measured().0, view.slots), (None, LearnedSlots::default()));
+    }
+
+    #[test]
     fn own_jobs_are_counted_exactly_and_never_below_zero() {
         let mut view = NodeView::default();
         view.sent(UnixMicros(1));
         view.sent(UnixMicros(1));
-        view.ended();
+        view.ended(UnixMicros(1));
         assert_eq!(view.in_flight(), 1);
-        view.ended();
-        view.ended();
+        view.ended(UnixMicros(1));
+        view.ended(UnixMicros(1));
         assert_eq!(view.in_flight(), 0);
     }
 
@@ -302,8 +386,23 @@ mod tests {
         let mut view = NodeView::default();
         for _ in 0..100 {
             view.sent(UnixMicros(1));
-            view.ended();
+            view.ended(UnixMicros(1));
         }
-        assert_eq!((view.in_flight, view.sent_since_load), (0, 0));
+        assert_eq!((view.in_flight(), view.sent_since_load()), (0, 0));
+    }
+
+    #[test]
+    fn a_load_counts_against_those_own_jobs_only_that_it_can_know_of() {
+        let at = |millis: u64| UnixMicros(1_000_000_000 + millis * 1_000);
+        let policy = Policy::default();
+        let mut view = NodeView::default();
+        view.sent(at(0));
+        view.sent(at(2_000));
+        view.heard_load(AnnouncedLoad { at: at(1_500), jobs: 3, is_full: false });
+        assert_eq!(view.jobs(at(1_500), &policy), 4, "two of others, the one it knows of, the one it cannot");
+        view.ended(at(0));
+        assert_eq!(view.jobs(at(1_500), &policy), 3, "its own job is gone from the announced ones, too");
+        view.heard_load(AnnouncedLoad { at: at(1_600), jobs: 0, is_full: false });
+        assert_eq!(view.jobs(at(1_600), &policy), 1, "nothing that is said takes away from own jobs");
     }
 }

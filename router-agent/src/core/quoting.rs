@@ -20,6 +20,10 @@ use super::{Action, FLIGHT_SECONDS_MAX, RouterCore, count};
 const REFUSAL_SECONDS: u64 = 30;
 /// When a client may ask again that was refused because the memory of requests is full, in milliseconds.
 const BUSY_RETRY_MS: u64 = 10_000;
+/// A job that takes twice as long as predicted and this much more is late, in milliseconds.
+const EXPECTED_MARGIN_MS: u64 = 5_000;
+/// One that takes three times as long and this much more is lost, in milliseconds.
+const LOST_MARGIN_MS: u64 = 30_000;
 /// Second copies that come of one that is allowed.
 const HEDGES_SENT: f64 = 0.05;
 
@@ -130,11 +134,14 @@ impl RouterCore {
         let Some(first) = draft.nodes.first() else { return };
         let view = self.registry.view(&first.choice.node, &draft.model);
         let beside = view.map_or(0, |view| view.jobs(now, &self.terms.policy));
-        let expected = (first.choice.terms.total_ms.clamp(0.0, 1e9) as u64).saturating_mul(3) + 30_000;
+        let expected = first.choice.terms.total_ms.clamp(0.0, 1e9) as u64;
+        let longest = FLIGHT_SECONDS_MAX * 1_000;
+        let within = |millis: u64| now.plus_millis(millis.min(longest));
         let flight = Flight {
             node: first.choice.node,
             since: now,
-            until: now.plus_millis(expected.min(FLIGHT_SECONDS_MAX * 1_000)),
+            expected_until: within(expected.saturating_mul(2).saturating_add(EXPECTED_MARGIN_MS)),
+            until: within(expected.saturating_mul(3).saturating_add(LOST_MARGIN_MS)),
             queued: first.choice.terms.wait_ms > 0.0,
             beside,
             hedged: draft.hedge_after_ms.is_some(),

@@ -136,7 +136,8 @@ impl Registry {
         let is_full = message.queued > 0 || message.running >= message.slots.max(1);
         // A ping may have been long on its way. It says its second, of which half has passed on average.
         let at = now.min(ping.created_at.micros().plus_millis(500));
-        entry.load = AnnouncedLoad { at, jobs, is_full };
+        let load = AnnouncedLoad { at, jobs, is_full };
+        entry.load = load;
         entry.heard_at = entry.heard_at.max(now);
         let models: Vec<String> = entry
             .offers
@@ -145,9 +146,7 @@ impl Registry {
             .map(|(offer, _)| offer.received.message.model.clone())
             .collect();
         for model in models {
-            self.touch(now, &ping.author, &model, |view| {
-                view.heard_load(AnnouncedLoad { at, jobs, is_full });
-            });
+            self.touch(now, &ping.author, &model, |view| view.heard_load(load));
         }
         true
     }
@@ -448,6 +447,7 @@ fn candidate(
         is_probing: false,
         p_ok: 0.0,
         trust: 0.0,
+        has_misbehaved: false,
         facts,
     }
 }

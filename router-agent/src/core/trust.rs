@@ -41,6 +41,12 @@ const CLAIMED_SHARE: f64 = 0.5;
 const CLAIMED_NOISE: f64 = 1.0;
 /// How far one proof of misbehaviour lowers the most that its dimension can reach.
 const PROOF_DEPTH: f64 = 0.75;
+/// A node is not drawn while proof lowers a dimension by more than this: 17 days after one proof, 27 after two at once,
+/// 30 after many. That is longer than a cheat needs to be found out again.
+const MISBEHAVED_FROM: f64 = 0.5;
+
+/// However bad an opinion, so much of an answer's worth is left.
+const BELIEVED_LEAST: f64 = 0.2;
 
 /// What a piece of evidence is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -288,6 +294,25 @@ impl Trust {
             price: weights(&self.price, CLAIMED_NOISE),
             identity: weights(&self.identity, CLAIMED_NOISE),
         }
+    }
+
+    /// True when this router holds proof, which the node has signed against itself, and it is not long enough ago.
+    /// What clients claim and what others say never makes it so.
+    #[must_use]
+    pub fn has_misbehaved(&self, now: UnixMicros) -> bool {
+        let proven = [&self.delivery, &self.metering, &self.price, &self.identity];
+        proven.into_iter().any(|beta| beta.aged(now).deficit > MISBEHAVED_FROM)
+    }
+
+    /// How much less an answer is worth by what followed auditors found of model and counts: 1 when they found nothing,
+    /// at most 4 by as much as a single one can say.
+    #[must_use]
+    pub fn doubt_factor(&self) -> f64 {
+        let believed = |said: Pseudo| {
+            if said.bad > 0.0 { ceiling_bound(said.good, said.bad) } else { 1.0 }
+        };
+        let least = believed(self.opinion.identity).min(believed(self.opinion.metering));
+        1.0 / least.max(BELIEVED_LEAST)
     }
 
     /// True when there is too little evidence to speak of a record.

@@ -173,3 +173,42 @@ fn trust_fades_towards_the_prior() {
     assert!(trust.score(year_later) < 0.2);
     assert!(trust.is_new(year_later));
 }
+
+#[test]
+fn one_proof_bars_a_node_for_weeks_and_no_word_of_others_does() {
+    let day = |days: u64| NOW.plus_seconds(days * 86_400);
+    let mut trust = after(1_000, paid());
+    for _ in 0..10_000 {
+        trust.disputed(NOW, paid(), Dimension::Metering);
+        trust.disputed(NOW, paid(), Dimension::Price);
+        trust.disputed(NOW, paid(), Dimension::Identity);
+    }
+    let bad = Pseudo { good: 0.0, bad: 8.0 };
+    let slandered = trust.with(Opinion { delivery: bad, metering: bad, price: bad, identity: bad });
+    assert!(!slandered.has_misbehaved(NOW), "claims and opinions are no proof, however many");
+    trust.proven(NOW, Dimension::Price);
+    assert!(trust.has_misbehaved(NOW) && trust.has_misbehaved(day(17)) && !trust.has_misbehaved(day(18)));
+    trust.proven(day(18), Dimension::Price);
+    assert!(
+        trust.has_misbehaved(day(18 + 23)) && !trust.has_misbehaved(day(18 + 26)),
+        "longer the second time"
+    );
+}
+
+#[test]
+fn what_auditors_found_makes_an_answer_worth_a_quarter_at_least() {
+    let opinion = |good: f64, bad: f64| Pseudo { good, bad };
+    let factor = |identity: Pseudo, metering: Pseudo| {
+        Trust::default().with(Opinion { identity, metering, ..Opinion::default() }).doubt_factor()
+    };
+    let none = Pseudo::default();
+    assert_eq!(factor(none, none), 1.0, "nobody said anything");
+    assert_eq!(factor(opinion(8.0, 0.0), opinion(6.0, 0.0)), 1.0, "nothing was found");
+    let found = factor(opinion(0.0, 8.0), none);
+    assert!((3.9..4.2).contains(&found), "{found}");
+    assert!(factor(none, opinion(0.0, 2.0)) < factor(none, opinion(0.0, 8.0)), "less weight says less");
+    assert!(factor(opinion(0.0, 1e9), none) <= 5.0, "and never all");
+    let mut claimed = Trust::default();
+    (0..1_000).for_each(|_| claimed.disputed(NOW, paid(), Dimension::Identity));
+    assert_eq!(claimed.doubt_factor(), 1.0, "what clients claim is no audit");
+}

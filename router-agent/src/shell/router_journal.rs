@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use fedai_protocol::{Dispatch, Message, Receipt, ReceiptAck, UnixMicros, UnixSeconds, VerifiedEvent};
+use fedai_protocol::message::{ParseError, Received};
+use fedai_protocol::{Dispatch, Message, Msat, Receipt, ReceiptAck, UnixMicros, UnixSeconds, VerifiedEvent};
 use fedai_relay_bridge::{Journal, JournalEntry, JournalError};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ struct Record {
     /// Of a ticket: how unlikely its draw was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     luck_permille: Option<u16>,
+    /// Of a proven acknowledgement: what a payment rail had verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paid: Option<Msat>,
 }
 
 /// The journal of a router.
@@ -61,7 +65,9 @@ impl RouterJournal {
         }
         let opened = Self(journal);
         if since.is_none() {
-            opened.append(KIND_OPENED, &Record { at: now, event: None, luck_permille: None }).await?;
+            opened
+                .append(KIND_OPENED, &Record { at: now, event: None, luck_permille: None, paid: None })
+                .await?;
         }
         Ok(Opened { journal: opened, since: since.unwrap_or_else(|| now.seconds()), last, records })
     }
@@ -77,7 +83,11 @@ impl RouterJournal {
             JournalKind::Dispatch { luck_permille } => Some(luck_permille),
             _ => None,
         };
-        self.append(kind_byte(kind), &Record { at, event: Some(event), luck_permille }).await
+        let paid = match kind {
+            JournalKind::ProvenAck { paid, .. } => Some(paid).filter(|paid| *paid > Msat::ZERO),
+            _ => None,
+        };
+        self.append(kind_byte(kind), &Record { at, event: Some(event), luck_permille, paid }).await
     }
 
     async fn append(&self, kind: u8, record: &Record) -> Result<(), JournalError> {
@@ -95,9 +105,10 @@ fn restored(entry: &JournalEntry, record: &Record) -> Option<RestoredRecord> {
             RestoredRecord::Dispatch { dispatch, luck_permille }
         }),
         JournalKind::Receipt => Receipt::parse(event).map(RestoredRecord::Receipt),
-        JournalKind::Ack | JournalKind::ProvenAck(_) => ReceiptAck::parse(event)
-            .and_then(|ack| AckHeard::journaled(ack, kind))
-            .map(RestoredRecord::Acknowledged),
+        JournalKind::Ack => acknowledged(event, kind),
+        JournalKind::ProvenAck { grade, .. } => {
+            acknowledged(event, JournalKind::ProvenAck { grade, paid: record.paid.unwrap_or_default() })
+        }
         JournalKind::Fork => fork_receipt(event).map(RestoredRecord::Fork),
     };
     parsed
@@ -105,10 +116,13 @@ fn restored(entry: &JournalEntry, record: &Record) -> Option<RestoredRecord> {
         .ok()
 }
 
+fn acknowledged(event: &VerifiedEvent, kind: JournalKind) -> Result<RestoredRecord, ParseError> {
+    let ack = ReceiptAck::parse(event)?;
+    AckHeard::journaled(ack, kind).map(RestoredRecord::Acknowledged)
+}
+
 /// A fork may have shown itself in a receipt or in the receipt inside an acknowledgement.
-fn fork_receipt(
-    event: &VerifiedEvent,
-) -> Result<fedai_protocol::message::Received<Receipt>, fedai_protocol::ParseError> {
+fn fork_receipt(event: &VerifiedEvent) -> Result<Received<Receipt>, ParseError> {
     Receipt::parse(event).or_else(|_| ReceiptAck::parse(event)?.message.read_receipt())
 }
 
@@ -118,9 +132,9 @@ const KINDS: [JournalKind; 7] = [
     JournalKind::Receipt,
     JournalKind::Ack,
     JournalKind::Fork,
-    JournalKind::ProvenAck(DisputeGrade::Claimed),
-    JournalKind::ProvenAck(DisputeGrade::Shown),
-    JournalKind::ProvenAck(DisputeGrade::Refuted),
+    JournalKind::ProvenAck { grade: DisputeGrade::Claimed, paid: Msat::ZERO },
+    JournalKind::ProvenAck { grade: DisputeGrade::Shown, paid: Msat::ZERO },
+    JournalKind::ProvenAck { grade: DisputeGrade::Refuted, paid: Msat::ZERO },
 ];
 
 const fn kind_byte(kind: JournalKind) -> u8 {
@@ -129,8 +143,8 @@ const fn kind_byte(kind: JournalKind) -> u8 {
         JournalKind::Receipt => 2,
         JournalKind::Ack => 3,
         JournalKind::Fork => 4,
-        JournalKind::ProvenAck(DisputeGrade::Claimed) => 5,
-        JournalKind::ProvenAck(DisputeGrade::Shown) => 6,
-        JournalKind::ProvenAck(DisputeGrade::Refuted) => 7,
+        JournalKind::ProvenAck { grade: DisputeGrade::Claimed, .. } => 5,
+        JournalKind::ProvenAck { grade: DisputeGrade::Shown, .. } => 6,
+        JournalKind::ProvenAck { grade: DisputeGrade::Refuted, .. } => 7,
     }
 }

@@ -10,6 +10,7 @@ use fedai_protocol::message::Received;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{LoadPing, Msat, PublicKey, Tokens, UnixMicros, UnixSeconds, Usage};
+use fedai_router_agent::core::candidate::network_max_ms;
 use fedai_router_agent::core::node_view::Observation;
 use fedai_router_agent::core::policy::Policy;
 use fedai_router_agent::core::registry::{Held, Registry};
@@ -238,7 +239,7 @@ impl Router {
 
     fn ended(&mut self, at_ms: f64, job: &Job) {
         let (at, key) = (now(at_ms), node_key(job.node));
-        self.registry.touch(at, &key, MODEL, |view| view.ended());
+        self.registry.touch(at, &key, MODEL, |view| view.ended(now(job.at_ms)));
         self.trust[job.node].accepted(at, JobWeight::new(Msat::saturating(20_000), 900, 0), true);
         let (first, total) = (job.first_ms - job.at_ms + RTT_MS, at_ms - job.at_ms + RTT_MS);
         let usage = Usage {
@@ -251,9 +252,11 @@ impl Router {
             ttft_ms: first as u64,
             total_ms: total as u64,
             node_ttft_ms: (first - RTT_MS) as u64,
+            network_max_ms: network_max_ms(self.registry.fleets(Some(MODEL)).first().copied()),
             usage,
             queued: job.queued,
             beside: job.beside,
+            is_drawn: true,
         };
         let trust = self.trust[job.node];
         self.registry.output_length(at, MODEL, job.output as u64);

@@ -17,6 +17,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "nothing for itself",
     met_by: "client: the fallback of the same quote; router: breaker",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| seat_behaves(hooks, BlackHole),
 };
 

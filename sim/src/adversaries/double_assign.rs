@@ -21,6 +21,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "its fee for every job, and the friend's income",
     met_by: "client: asks several routers and takes what binds; a full node refuses",
     two_routers: true,
+    is_audited: false,
     cast: |_, hooks| {
         hooks.routers.insert(0, Box::new(DoubleAssign));
         Beneficiaries { nodes: vec![SEAT], routers: vec![0] }

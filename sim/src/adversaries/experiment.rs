@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+use super::audited::AuditedFinding;
 use super::finding::{CheatFinding, Take};
 use super::stage::Stage;
 use super::{Adversary, Beneficiaries, SEAT};
+use crate::audit_plan::AuditPlan;
 use crate::hooks::Hooks;
 use crate::invariants::Violation;
 use crate::scenario::Scenario;
@@ -37,8 +39,9 @@ pub struct Experiment {
 /// One adversary and its twin in one small world.
 pub fn weigh(adversary: &'static Adversary, stage: &Stage, seed: u64) -> Result<(Take, Take), Violation> {
     let two_routers = adversary.two_routers;
-    let [cheat, _] = Run { seed, two_routers, cheat: Some(adversary) }.take(stage)?;
-    let [twin, with_router] = Run { seed, two_routers, cheat: None }.take(stage)?;
+    let twin = Run { seed, two_routers, audit_days: None, cheat: None };
+    let [cheat, _] = Run { cheat: Some(adversary), ..twin }.take(stage)?;
+    let [twin, with_router] = twin.take(stage)?;
     Ok((cheat, if two_routers { with_router } else { twin }))
 }
 
@@ -64,6 +67,8 @@ pub struct Findings {
 struct Run {
     seed: u64,
     two_routers: bool,
+    /// Days from audit to audit; none without.
+    audit_days: Option<u64>,
     /// None for a twin.
     cheat: Option<&'static Adversary>,
 }
@@ -95,7 +100,7 @@ impl Experiment {
         let mut takes = BTreeMap::new();
         for (at, result) in results.into_inner().unwrap_or_default() {
             if let Some(run) = runs.get(at) {
-                takes.insert((run.cheat.map(|cheat| cheat.name), run.two_routers, run.seed), result?);
+                takes.insert(run.key(), result?);
             }
         }
         Ok(self.findings(&stage, &takes))
@@ -106,31 +111,56 @@ impl Experiment {
         let mut runs = Vec::new();
         for two_routers in [false, true] {
             if self.adversaries.iter().any(|adversary| adversary.two_routers == two_routers) {
-                runs.extend((1..=self.seeds).map(|seed| Run { seed, two_routers, cheat: None }));
+                runs.extend(self.of_seeds(two_routers, None, None));
             }
         }
         for adversary in &self.adversaries {
-            let two_routers = adversary.two_routers;
-            runs.extend((1..=self.seeds).map(|seed| Run { seed, two_routers, cheat: Some(adversary) }));
+            runs.extend(self.of_seeds(adversary.two_routers, None, Some(adversary)));
+        }
+        let audited = || self.adversaries.iter().filter(|adversary| adversary.is_audited);
+        for days in AUDIT_DAYS.into_iter().filter(|days| *days < self.days) {
+            if audited().next().is_some() {
+                runs.extend(self.of_seeds(false, Some(days), None));
+            }
+            for adversary in audited() {
+                runs.extend(self.of_seeds(false, Some(days), Some(adversary)));
+            }
         }
         runs
     }
 
-    fn findings(&self, stage: &Stage, takes: &BTreeMap<(Option<&str>, bool, u64), [Take; 2]>) -> Findings {
+    fn of_seeds(
+        &self,
+        two_routers: bool,
+        audit_days: Option<u64>,
+        cheat: Option<&'static Adversary>,
+    ) -> impl Iterator<Item = Run> + use<> {
+        (1..=self.seeds).map(move |seed| Run { seed, two_routers, audit_days, cheat })
+    }
+
+    fn findings(&self, stage: &Stage, takes: &BTreeMap<RunKey, [Take; 2]>) -> Findings {
         let mut adversaries = BTreeMap::new();
         for adversary in &self.adversaries {
-            let of = |cheat: Option<&'static str>, side: usize| -> Vec<Take> {
+            let two_routers = adversary.two_routers;
+            let of = |cheat: Option<&'static str>, audit_days: Option<u64>, side: usize| -> Vec<Take> {
                 let seeds =
-                    (1..=self.seeds).filter_map(|seed| takes.get(&(cheat, adversary.two_routers, seed)));
+                    (1..=self.seeds).filter_map(|seed| takes.get(&(cheat, two_routers, audit_days, seed)));
                 seeds.filter_map(|sides| sides.get(side).cloned()).collect()
             };
-            let side = usize::from(adversary.two_routers);
-            let finding =
-                CheatFinding::of(adversary, &of(Some(adversary.name), 0), &of(None, side), self.days);
+            let (name, side) = (Some(adversary.name), usize::from(two_routers));
+            let mut finding =
+                CheatFinding::of(adversary, &of(name, None, 0), &of(None, None, side), self.days);
+            let rates = AUDIT_DAYS.into_iter().filter(|days| adversary.is_audited && *days < self.days);
+            finding.audited = rates
+                .map(|days| {
+                    let (cheats, twins) = (of(name, Some(days), 0), of(None, Some(days), 0));
+                    AuditedFinding::of(days, &cheats, &twins, self.days)
+                })
+                .collect();
             adversaries.insert(adversary.name, finding);
         }
         Findings {
-            schema_version: 1,
+            schema_version: 2,
             days: self.days,
             seeds: self.seeds,
             nodes: self.nodes,
@@ -140,10 +170,21 @@ impl Experiment {
     }
 }
 
+/// Name of the cheat, whether there are two routers, days between audits, seed.
+type RunKey = (Option<&'static str>, bool, Option<u64>, u64);
+
+/// Days from audit to audit, of those who are weighed with audits.
+const AUDIT_DAYS: [u64; 2] = [1, 7];
+
 impl Run {
+    fn key(&self) -> RunKey {
+        (self.cheat.map(|cheat| cheat.name), self.two_routers, self.audit_days, self.seed)
+    }
+
     /// What the seat takes, and the seat together with the first router.
     fn take(&self, stage: &Stage) -> Result<[Take; 2], Violation> {
-        let mut scenario: Scenario = stage.scenario(self.seed, self.two_routers);
+        let audits = self.audit_days.map(AuditPlan::every_days).or(stage.audits);
+        let mut scenario: Scenario = Stage { audits, ..*stage }.scenario(self.seed, self.two_routers);
         let mut hooks = Hooks::default();
         let who = self.cheat.map(|cheat| (cheat.cast)(&mut scenario, &mut hooks));
         let log = World::with(scenario, hooks).run(&mut |_| {})?;

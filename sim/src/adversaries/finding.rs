@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::audited::AuditedFinding;
 use super::{Adversary, Beneficiaries};
 use crate::run_log::RunLog;
 use crate::statistics::{Interval, significant};
@@ -31,6 +32,14 @@ pub struct Take {
     pub overpaid: f64,
     /// 95th percentile of the total time of jobs that ended well, in milliseconds.
     pub total_p95_ms: f64,
+    /// What audits cost, in msat.
+    pub audits_msat: f64,
+    /// Canaries that were answered.
+    pub canaries: f64,
+    /// When an audit called it an outlier first.
+    pub found_seconds: Option<u64>,
+    /// Others that were called outliers.
+    pub false_alarms: f64,
 }
 
 impl Take {
@@ -69,6 +78,10 @@ impl Take {
         take.total_p95_ms = totals.get(at).copied().map_or(0.0, f64::from);
         take.jobs = log.jobs.len() as f64;
         take.failed = (log.jobs.len() - totals.len()) as f64;
+        let found = &log.audits.found_seconds;
+        take.found_seconds = who.nodes.iter().filter_map(|node| found.get(node)).min().copied();
+        take.false_alarms = found.keys().filter(|node| !who.nodes.contains(node)).count() as f64;
+        (take.audits_msat, take.canaries) = (log.audits.spent_msat as f64, log.audits.answered as f64);
         take.overpaid = log.conduct.books().map(|(_, book)| book.overpaid_msat).sum::<u64>() as f64;
         take
     }
@@ -123,6 +136,9 @@ pub struct CheatFinding {
     pub honest_total_p95_ms: f64,
     /// In a word.
     pub verdict: CheatVerdict,
+    /// The same where somebody audits the nodes; for those against whom audits are what is left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audited: Vec<AuditedFinding>,
 }
 
 /// In a word.
@@ -131,8 +147,8 @@ pub struct CheatFinding {
 pub enum CheatVerdict {
     /// It earns less than its twin.
     Loses,
-    /// No difference that is more than the luck of the seeds.
-    NoGain,
+    /// A tie: the interval of the difference holds 0, it may be the luck of the seeds.
+    Tie,
     /// It earns more.
     Gains,
 }
@@ -171,21 +187,23 @@ impl CheatFinding {
             overpaid_msat: mean(cheats, |take| take.overpaid),
             total_p95_ms: mean(cheats, |take| take.total_p95_ms),
             honest_total_p95_ms: mean(twins, |take| take.total_p95_ms),
-            verdict: verdict(gain, honest.mean),
+            verdict: verdict(gain),
+            audited: Vec::new(),
         }
     }
 }
 
-/// A gain that the interval holds apart from 0 is one; with few seeds the interval is wide, so a mean that is more
-/// than a fiftieth above the twin's is called one, too.
-fn verdict(gain: Interval, honest: f64) -> CheatVerdict {
-    let margin = honest.abs() / 50.0;
-    if (gain.low > 0.0 && gain.mean > margin / 10.0) || gain.mean > margin {
+/// What the interval of the paired difference holds apart from 0, and nothing else. One seed has no interval: a
+/// difference of one seed is a tie.
+pub(super) fn verdict(gain: Interval) -> CheatVerdict {
+    if gain.low >= gain.high {
+        CheatVerdict::Tie
+    } else if gain.low > 0.0 {
         CheatVerdict::Gains
-    } else if gain.high < 0.0 || gain.mean < -margin {
+    } else if gain.high < 0.0 {
         CheatVerdict::Loses
     } else {
-        CheatVerdict::NoGain
+        CheatVerdict::Tie
     }
 }
 
@@ -196,4 +214,19 @@ fn halved(cheats: &[Take], twins: &[Take]) -> Option<u64> {
     let under = |day: usize| on(cheats, day) < on(twins, day) / 2.0;
     let from = (0..days).rev().take_while(|day| under(*day)).last()?;
     u64::try_from(from).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_interval_apart_from_nothing_is_a_gain_or_a_loss() {
+        let of = |differences: &[f64]| verdict(Interval::of(differences));
+        assert_eq!(of(&[10.0, 11.0, 12.0]), CheatVerdict::Gains);
+        assert_eq!(of(&[-10.0, -11.0, -12.0]), CheatVerdict::Loses);
+        assert_eq!(of(&[10.0, -9.0, 30.0]), CheatVerdict::Tie, "it may be luck");
+        assert_eq!(of(&[1e6]), CheatVerdict::Tie, "one seed has no interval");
+        assert_eq!(of(&[0.0, 0.0]), CheatVerdict::Tie);
+    }
 }

@@ -4,6 +4,7 @@
 //! others, nothing else. [`ADVERSARIES`] is the table; [`experiment`] runs each one in the world of its honest
 //! twin, with the same seeds, hardware, prices and customers, once honest and once cheating.
 
+pub mod audited;
 pub mod black_hole;
 pub mod cheaper_model;
 pub mod double_assign;
@@ -39,6 +40,8 @@ pub struct Adversary {
     pub met_by: &'static str,
     /// True when its world has a second, honest router that every client asks as well; then so has its twin's.
     pub two_routers: bool,
+    /// True when audits are what is left against it: it is weighed with them, too.
+    pub is_audited: bool,
     /// Puts it into a world and names who gains.
     pub cast: fn(&mut Scenario, &mut Hooks) -> Beneficiaries,
 }

@@ -43,6 +43,7 @@ fn write_page(text: &mut String, findings: &Findings) -> fmt::Result {
             finding.verdict.words()
         )?;
     }
+    write_audits(text, findings)?;
     writeln!(text, "\n## What was noticed, and what it did to customers\n")?;
     writeln!(
         text,
@@ -78,13 +79,54 @@ fn write_page(text: &mut String, findings: &Findings) -> fmt::Result {
     Ok(())
 }
 
+fn write_audits(text: &mut String, findings: &Findings) -> fmt::Result {
+    let audited = findings.adversaries.iter().flat_map(|(name, finding)| {
+        finding.audited.iter().map(move |audited| (*name, finding.gain_msat_per_day, audited))
+    });
+    let mut audited = audited.peekable();
+    if audited.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(text, "\n## With audits\n")?;
+    writeln!(
+        text,
+        "An auditor asks every node the same; routers follow what it publishes. Its cost is for all nodes; what it \
+         removes is the cheat's gain a day without audits less that with them. In satoshi.\n"
+    )?;
+    writeln!(
+        text,
+        "| adversary | audit every | cost a day | found after, days | false alarms | gain in all | a day | removed a \
+         day | share | twin's | verdict |"
+    )?;
+    writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|")?;
+    for (name, without, audit) in audited {
+        writeln!(
+            text,
+            "| {name} | {} d | {:.1} | {} | {:.1} | {:.0} ({:.0} to {:.0}) | {:.1} | {:.1} | {:.1} % | {:.1} % | {} |",
+            audit.every_days,
+            sats(audit.cost_msat_per_day),
+            audit.found_days.map_or_else(|| "not always".to_owned(), |days| format!("{days:.1}")),
+            audit.false_alarms,
+            sats(audit.gain.mean),
+            sats(audit.gain.low),
+            sats(audit.gain.high),
+            sats(audit.gain_msat_per_day),
+            sats(without - audit.gain_msat_per_day),
+            audit.share * 100.0,
+            audit.honest_share * 100.0,
+            audit.verdict.words(),
+        )?;
+    }
+    Ok(())
+}
+
 impl CheatVerdict {
     /// For people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Loses => "loses",
-            Self::NoGain => "no gain",
+            Self::Tie => "tie",
             Self::Gains => "**gains**",
         }
     }

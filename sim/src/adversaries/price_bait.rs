@@ -16,8 +16,9 @@ pub const ADVERSARY: Adversary = Adversary {
     name: "price-bait",
     does: "charges 30 % more than the offer that was quoted",
     hopes: "the work of a cheap node at the income of a dear one",
-    met_by: "client: an amount that the signed offer does not give is disputed and not paid; trust in its price falls",
+    met_by: "client: an amount that the signed offer does not give is not paid; router: proof, and it is not drawn",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| seat_behaves(hooks, PriceBait),
 };
 

@@ -20,6 +20,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "rivals lose their names; free rides",
     met_by: "router: one word a job, good work outweighs it; paying beforehand ends the free rides",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| {
         hooks.clients = Some(Box::new(Slander::default()));
         Beneficiaries::seat()

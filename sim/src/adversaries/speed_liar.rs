@@ -2,8 +2,8 @@
 //!
 //! - What it does: its receipts say a time to first token of one millisecond, and its pings say that nobody waits.
 //! - What it hopes to gain: its computing time is taken for network time, so it looks quick for long prompts.
-//! - What meets it: times to the first token and in total are those that clients saw. The node's own word still splits
-//!   the former into network and prompt, so this lie is met in part only.
+//! - What meets it: times to the first token and in total are those that clients saw. The node's word splits the former
+//!   into network and prompt only up to what the fleet's median allows of a network; the rest is its own.
 
 use super::{Adversary, seat_behaves};
 use fedai_protocol::{LoadPing, Receipt, UnixMicros};
@@ -15,8 +15,9 @@ pub const ADVERSARY: Adversary = Adversary {
     name: "speed-liar",
     does: "says in receipts that its first token was there at once",
     hopes: "its computing time passes for network time, so long prompts look quick",
-    met_by: "estimates: times are those that clients saw",
+    met_by: "estimates: clients see the times, and the fleet's median bounds what can be the network's",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| seat_behaves(hooks, SpeedLiar),
 };
 

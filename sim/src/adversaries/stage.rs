@@ -8,6 +8,7 @@
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, MsatPerMtok, Price};
 
+use crate::audit_plan::AuditPlan;
 use crate::chance::{Chance, Stream};
 use crate::runner::RunnerProfile;
 use crate::scenario::{NodeSpec, RouterSpec, START, Scenario};
@@ -21,13 +22,15 @@ pub struct Stage {
     pub nodes: usize,
     /// Jobs in all.
     pub jobs: usize,
+    /// Whether somebody audits the nodes.
+    pub audits: Option<AuditPlan>,
 }
 
 impl Stage {
     /// The stage for so many days.
     #[must_use]
     pub const fn of_days(nodes: usize, days: u64) -> Self {
-        Self { nodes, jobs: JOBS_PER_DAY.saturating_mul(days) as usize }
+        Self { nodes, jobs: JOBS_PER_DAY.saturating_mul(days) as usize, audits: None }
     }
 
     /// The scenario of a seed, in which all are honest.
@@ -36,6 +39,7 @@ impl Stage {
         let mut fleet = Chance::new(seed, Stream::Fleet);
         let mut scenario = Scenario::empty(seed).typed();
         scenario.workload = "adversaries";
+        scenario.audits = self.audits;
         scenario.terms.ping_ms = PING_MS;
         scenario.terms.summary_seconds = 3_600;
         scenario.terms.headroom = 2;

@@ -18,6 +18,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "pay for a part, at a fraction of the work",
     met_by: "client: left for a fallback, not paid; router: breaker and trust in its delivery",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| seat_behaves(hooks, Stall),
 };
 

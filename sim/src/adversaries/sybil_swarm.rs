@@ -5,7 +5,7 @@
 //! - What it hopes to gain: four places in the draw instead of one, records that grow without customers, and speeds
 //!   that no customer saw.
 //! - What meets it: weights are measured capacity, and four names have no more of it than one; own jobs cost the
-//!   router's fee, and a client that named the node adds nothing to its trust. Its speeds are still taken.
+//!   router's fee, and a client that named the node adds nothing to its trust and next to nothing to its speeds.
 
 use super::{Adversary, Beneficiaries, SEAT};
 use crate::conduct::NodeConduct;
@@ -20,6 +20,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "four places in the draw, records without customers, speeds that no customer saw",
     met_by: "router: measured weights; own jobs cost its fee, and those a client insisted on weigh nothing",
     two_routers: false,
+    is_audited: false,
     cast,
 };
 

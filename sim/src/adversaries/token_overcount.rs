@@ -5,8 +5,7 @@
 //!   faster look.
 //! - What meets it: bounds by bytes and by the ticket stop the crude cases only. The router compares the tokens that
 //!   nodes count for the bytes that clients verified with the fleet's usual number: what a node counts on top is
-//!   part of its price, no token of it makes it faster, and far enough out it is evidence against its metering.
-//!   Audits with known counts find it as well.
+//!   part of its price, and no token of it makes it faster. Audits compare counts, too.
 
 use fedai_protocol::UnixMicros;
 
@@ -20,8 +19,9 @@ pub const ADVERSARY: Adversary = Adversary {
     name: "token-overcount",
     does: "says 1.35 times the tokens, within every bound that a client can check",
     hopes: "a third more income, and a faster look",
-    met_by: "router: what it counts beyond its fleet is a higher price, not a higher speed",
+    met_by: "router: what it counts beyond its fleet is a higher price, not a higher speed; audits compare counts",
     two_routers: false,
+    is_audited: true,
     cast: |_, hooks| seat_behaves(hooks, TokenOvercount),
 };
 

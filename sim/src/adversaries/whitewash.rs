@@ -20,6 +20,7 @@ pub const ADVERSARY: Adversary = Adversary {
     hopes: "the income of a cheat with the record of a newcomer",
     met_by: "router: a newcomer has the lowest score and shares a small part of the draw",
     two_routers: false,
+    is_audited: false,
     cast: |_, hooks| seat_behaves(hooks, Whitewash::default()),
 };
 

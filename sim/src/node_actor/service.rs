@@ -50,10 +50,11 @@ impl NodeActor {
             (prompt, bent) if bent != words => (prompt, bent, bent),
             (prompt, words) => (prompt, words, made),
         };
-        if let Some(life) = &mut self.life {
-            life.work.insert(job, Task { prompt, words, made, said: 0, is_stalled: false });
-        }
         let prefix = self.blocks.prefix(prompt.job);
+        let said = self.conduct.as_mut().map_or(prompt, |conduct| conduct.answers(turn.now, prompt));
+        if let Some(life) = &mut self.life {
+            life.work.insert(job, Task { prompt: said, words, made, said: 0, is_stalled: false });
+        }
         let asked = Work { prompt_tokens: part(prompt.tokens()), output_tokens: made, prefix };
         match self.runner.submit(turn.now, job, asked) {
             Ok(due) => {

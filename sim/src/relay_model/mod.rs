@@ -12,7 +12,7 @@ mod one_relay;
 
 use fedai_protocol::event_kinds::{
     EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST, RECEIPT, RECEIPT_ACK,
-    SESSION_FRAME, STORED,
+    SESSION_FRAME, STORED, TRUST_ASSERTION,
 };
 use fedai_protocol::{PublicKey, UnixMicros, VerifiedEvent};
 
@@ -255,7 +255,7 @@ impl RelayModel {
     /// Who hears it: one party, or all routers, of which the first is given and the number of all.
     fn readers(&self, kind: u16, payload: &Payload) -> Option<(Party, usize)> {
         match kind {
-            NODE_DESCRIPTOR | MODEL_OFFER | LOAD_PING | RECEIPT | RECEIPT_ACK => {
+            NODE_DESCRIPTOR | MODEL_OFFER | LOAD_PING | RECEIPT | RECEIPT_ACK | TRUST_ASSERTION => {
                 Some((Party::Router(0), self.routers))
             }
             QUOTE_REQUEST | QUOTE | EPHEMERAL_GIFT_WRAP | SESSION_FRAME => {

@@ -62,7 +62,7 @@ impl World {
         self.admit(now, job, &arrival, Some(own.node))
     }
 
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         now: UnixMicros,
         job: usize,

@@ -18,6 +18,8 @@ pub(super) enum Happening {
     /// The job with this number; whether it was queued for a time of its own.
     Arrival(usize, bool),
     OwnJob(usize),
+    Audit,
+    Canary,
     Delivery(Party, Payload),
     Injected(Party, String),
     Publish(Parcel),
@@ -39,6 +41,11 @@ impl World {
         match happening {
             Happening::Arrival(job, is_queued) => self.arrive(now, job, is_queued),
             Happening::OwnJob(number) => self.arrive_own(now, number),
+            Happening::Audit => {
+                self.audit(now);
+                Ok(())
+            }
+            Happening::Canary => self.send_canary(now),
             Happening::Delivery(party, payload) => self.deliver(party, payload),
             Happening::Injected(party, json) => self.knock(party, &json),
             Happening::Publish(parcel) => {

@@ -2,6 +2,7 @@
 //! the agenda; then the invariants are checked. Nothing else happens, so a seed is a run.
 
 mod arrivals;
+mod auditing;
 mod faulting;
 mod happenings;
 mod parties;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use fedai_protocol::{EventId, UnixMicros};
 use fedai_router_agent::core::Input as RouterInput;
 
+use self::auditing::Auditor;
 use self::happenings::Happening;
 pub use self::parties::Party;
 use self::parties::{Owners, Parties};
 use crate::agenda::Agenda;
+use crate::audit_plan::AuditPlan;
 use crate::chance::{Chance, Stream};
 use crate::hooks::{Hooks, OracleHandle};
 use crate::id_map::IdMap;
@@ -55,6 +58,7 @@ pub struct World {
     watcher: Watcher,
     log: RunLog,
     queue: ArrivalQueue,
+    auditor: Option<Auditor>,
     to_come: usize,
     /// The latest one that is or was on the agenda.
     last_arrival: UnixMicros,
@@ -96,6 +100,7 @@ impl World {
             log: RunLog::new(&scenario),
             to_come: jobs.saturating_add(scenario.own_jobs.len()),
             queue: ArrivalQueue::new(&scenario.arrivals),
+            auditor: None,
             last_arrival: START,
             calm: false,
             over_at: None,
@@ -106,7 +111,20 @@ impl World {
         let Parties { nodes, routers, .. } = &world.parties;
         world.log.accounts = Accounts::new(nodes.len(), routers.len());
         world.install(hooks);
+        if let Some(plan) = world.scenario.audits {
+            world.hire(plan);
+        }
         world
+    }
+
+    /// Somebody audits the nodes, and every router follows it.
+    fn hire(&mut self, plan: AuditPlan) {
+        let identity = self.mint.identity();
+        for router in &mut self.parties.routers {
+            router.follow(START, identity.public_key());
+        }
+        let first_job = self.scenario.arrivals.len().saturating_add(self.scenario.own_jobs.len());
+        self.auditor = Some(Auditor::new(plan, identity, self.scenario.seed, first_job));
     }
 
     fn install(&mut self, hooks: Hooks) {
@@ -166,6 +184,7 @@ impl World {
     fn begin(&mut self) -> Result<(), Violation> {
         self.plan_arrival();
         self.plan_own_job(0);
+        self.plan_audit(START);
         for fault in &self.scenario.faults.faults {
             self.agenda.at(fault.at, Happening::FaultBegins(*fault));
             self.agenda.at(fault.until, Happening::FaultEnds(*fault));
@@ -198,6 +217,7 @@ impl World {
             self.with_router(index, |router, turn| router.take(RouterInput::Shutdown, turn))?;
         }
         self.check(self.watcher.at_the_end())?;
+        self.check(self.check_auditor())?;
         self.check(invariants::money(self.log.accounts.adds_up(), &self.log.accounts))?;
         self.count_fired();
         self.log.relay = self.relay.carried();

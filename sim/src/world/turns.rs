@@ -1,7 +1,7 @@
 //! One turn of one party: it acts, its effects are applied, its facts are noted, and the invariants are checked.
 
 use fedai_client::core::job_ending::{Answer, JobFailure, Settlement};
-use fedai_protocol::{Msat, PublicKey, UnixMicros};
+use fedai_protocol::{Msat, UnixMicros};
 
 use super::happenings::Happening;
 use super::parties::Parties;
@@ -12,7 +12,7 @@ use crate::node_actor::NodeActor;
 use crate::relay_model::Parcel;
 use crate::router_actor::RouterActor;
 use crate::scenario::{START, Tamper};
-use crate::turn::{Effect, Fact, Turn};
+use crate::turn::{AccountPayment, Effect, Fact, Turn};
 
 impl World {
     pub(super) fn with_router(
@@ -202,9 +202,9 @@ impl World {
             }
             Fact::Restarted => self.watcher.restarted(job),
             Fact::Settled(settlement) => self.note_settled(now, job, &settlement),
-            Fact::Paid { node, amount, is_paid } => self.note_paid(job, node, amount, is_paid),
+            Fact::Paid(payment) => self.note_paid(job, &payment),
             Fact::Ended(_) if self.scenario.tamper == Some(Tamper::ForgetEnding) => Ok(()),
-            Fact::Ended(ending) => self.note_ended(now, job, &ending),
+            Fact::Ended(ending) => return self.note_ended(now, job, &ending),
             Fact::Accused(node, code) => {
                 self.log.evidence.push((node, code));
                 if let Some(index) = self.owners.of(&node) {
@@ -255,9 +255,15 @@ impl World {
         self.watcher.settled(job, settlement)
     }
 
-    fn note_paid(&mut self, job: usize, node: PublicKey, amount: Msat, is_paid: bool) -> Check {
-        match self.owners.of(&node).filter(|_| is_paid) {
+    /// The rail of this world: it moves the money, and tells the router of the ticket that it has moved.
+    fn note_paid(&mut self, job: usize, payment: &AccountPayment) -> Check {
+        let amount = payment.amount;
+        match self.owners.of(&payment.node).filter(|_| payment.is_paid) {
             Some(index) => {
+                let mut routers = self.parties.routers.iter_mut();
+                if let Some(router) = routers.find(|router| router.identity() == payment.router) {
+                    router.paid(payment.receipt, amount);
+                }
                 self.log.accounts.pay_node(index, amount);
                 self.log.paid(job, amount.get());
                 self.note_own(job, amount);
@@ -267,7 +273,12 @@ impl World {
         invariants::money(self.log.accounts.is_balanced(), &self.log.accounts)
     }
 
-    fn note_ended(&mut self, now: UnixMicros, job: usize, ending: &Result<Answer, JobFailure>) -> Check {
+    fn note_ended(
+        &mut self,
+        now: UnixMicros,
+        job: usize,
+        ending: &Result<Answer, JobFailure>,
+    ) -> Result<(), Violation> {
         let node = match ending {
             Ok(answer) => Some(answer.settlement.node.node),
             Err(failure) => failure.attempts.last().map(|note| note.node),
@@ -278,7 +289,9 @@ impl World {
         }
         self.log.end(now, job, node, ending);
         self.go_on_after(now, job);
-        self.watcher.ended(now, job, ending)
+        let check = self.watcher.ended(now, job, ending);
+        self.check(check)?;
+        self.canary_ended(now, job, ending)
     }
 
     /// The router that named the node takes its fee from a job that ended well.
@@ -296,6 +309,7 @@ impl World {
     }
 
     fn note_own(&mut self, job: usize, amount: Msat) {
+        self.note_canary_paid(job, amount);
         let number = job.checked_sub(self.scenario.arrivals.len());
         let own = number.and_then(|number| self.scenario.own_jobs.get(number));
         if let Some(own) = own {

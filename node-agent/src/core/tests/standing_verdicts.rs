@@ -139,6 +139,7 @@ fn every_filter_code_of_a_router_has_advice() {
         "stale",
         "trust_floor",
         "breaker_open",
+        "misbehaved",
     ];
     for code in codes {
         assert!(advice_for(code, &offer(|_| {})).is_some(), "{code}");
