@@ -23,7 +23,12 @@ fn the_node_that_runs_another_model_is_the_outlier_and_nobody_else() {
     for (name, server) in names.iter().zip(&servers) {
         world.node_of_kind(name, &relays, "openai", &server.url);
     }
-    world.wait_for_nodes(&relays, 4);
+    wait_for("four nodes", || {
+        let output = world.client(&relays, &["nodes", "--json", "--timeout", "5s"]).output().unwrap();
+        let nodes: Value = serde_json::from_slice(&output.stdout).ok()?;
+        (nodes["nodes"].as_array()?.len() == 4).then_some(())
+    });
+    world.wait_for_nodes(&relays, 3);
 
     let output = world.client(&relays, &["audit", "--jobs", "8", "--json", "--publish"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -230,11 +230,8 @@ async fn report(
 ) -> Result<ExitStatus, CliFailure> {
     let (auditor, published) =
         if arguments.publish { publish(settings, arguments, buyer, findings).await? } else { (None, 0) };
-    let row = |finding: &NodeFinding| {
-        let audited = nodes.iter().find(|audited| audited.node == finding.node);
-        let name = audited.map(|audited| audited.name.clone()).unwrap_or_default();
-        AuditRow { name, node_npub: npub(&finding.node), finding: finding.clone() }
-    };
+    let name =
+        |node: &PublicKey| nodes.iter().find(|audited| audited.node == *node).map(|audited| &*audited.name);
     let output = AuditOutput {
         v: 1,
         model: model.to_owned(),
@@ -242,7 +239,7 @@ async fn report(
         reference: arguments.reference.map(|node| node.to_hex()),
         auditor_npub: auditor.as_ref().map(npub),
         published,
-        nodes: findings.iter().map(row).collect(),
+        nodes: findings.iter().map(|f| AuditRow::new(f, name(&f.node).unwrap_or_default())).collect(),
     };
     if settings.json {
         terminal::print_json(&output)?;

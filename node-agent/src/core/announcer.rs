@@ -156,8 +156,8 @@ impl Announcer {
         descriptor.draft(&policy.node, created_at).ok()
     }
 
-    /// True at the start and once a day: offers are signed anew though nothing changed, before routers take them for too
-    /// old. In between they are sent again as they are, with every renewal of the lease.
+    /// True at the start and once a day: offers are signed anew though nothing changed, before routers take them for
+    /// too old. In between they are sent again as they are, with every renewal of the lease.
     pub(crate) fn offers_due(&self, now: UnixMicros) -> bool {
         self.offers_at.is_none_or(|at| at <= now)
     }

@@ -13,8 +13,6 @@ mod counting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fedai_protocol::PublicKey;
-use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
 
 pub use self::assertion::assertion;
 
@@ -53,8 +51,7 @@ pub enum CanaryOutcome {
 }
 
 /// What the answers say of one dimension of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditVerdict {
     /// As the others.
     Consistent,
@@ -77,12 +74,11 @@ impl AuditVerdict {
 }
 
 /// What was found of one node.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NodeFinding {
-    /// Node (hex).
-    #[schemars(with = "String")]
+    /// Node.
     pub node: PublicKey,
-    /// Quantization and digest, as offered; only nodes of one make are compared.
+    /// Its make.
     pub make: String,
     /// Jobs sent.
     pub jobs: u32,
@@ -93,10 +89,8 @@ pub struct NodeFinding {
     /// Receipts disputed, by code.
     pub disputes: BTreeMap<String, u32>,
     /// Prompt tokens that it counts for each one that the others count, without what its template adds to every prompt.
-    #[serde(serialize_with = "rounded")]
     pub input_ratio: Option<f64>,
     /// Output tokens that it counts for each one that the others would count for the same text.
-    #[serde(serialize_with = "rounded")]
     pub output_ratio: Option<f64>,
     /// Answers that could be compared with others.
     pub compared: u32,
@@ -215,11 +209,6 @@ fn tally(node: PublicKey, make: &str, answers: &[&CanaryAnswer]) -> NodeFinding 
         }
     }
     finding
-}
-
-/// Three decimals: the bounds are whole percents.
-fn rounded<S: Serializer>(ratio: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    ratio.map(|ratio| (ratio * 1_000.0).round() / 1_000.0).serialize(serializer)
 }
 
 /// The middle one; the mean of the two in the middle.
