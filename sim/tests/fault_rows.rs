@@ -164,6 +164,14 @@ fn killed_before_each_effect(seed: u64) -> usize {
         scenario
     };
     let last = Scenario::swarm_of(seed, &[]).arrivals.len() - 1;
+    // As long after the last effect as it comes after the faults elsewhere: a kill needs its time to heal.
+    let followed = |point| {
+        let mut scenario = small(&[0, last], BTreeSet::from([point]));
+        scenario.arrivals.iter_mut().filter(|arrival| arrival.must_succeed).for_each(|arrival| {
+            arrival.at = arrival.at.plus_seconds(400);
+        });
+        scenario
+    };
     // Counted without the job that follows: each kill falls before it, and it has to end well.
     let watched = small(&[0], BTreeSet::from([(Party::Client(usize::MAX), 1)]));
     let effects = run(watched).effects.into_iter().filter(|(party, _)| !matches!(party, Party::Client(_)));
@@ -171,7 +179,7 @@ fn killed_before_each_effect(seed: u64) -> usize {
     let points: Vec<_> =
         effects.flat_map(|(party, count)| (1..=count.min(60)).map(move |at| (party, at))).collect();
     for point in &points {
-        run(small(&[0, last], BTreeSet::from([*point])));
+        run(followed(*point));
     }
     points.len()
 }
