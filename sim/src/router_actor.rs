@@ -194,7 +194,8 @@ impl RouterActor {
         for event in core::mem::take(&mut self.kept) {
             self.receive(Payload::Event(event), turn);
         }
-        self.take(Input::Tick, turn);
+        // It may have died before it listened at all.
+        self.start(turn);
     }
 
     /// Begins to listen.
