@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
+mod talk;
 
 use std::time::Duration;
 
@@ -14,63 +15,33 @@ use fedai_relay_bridge::{
 };
 use futures_util::{SinkExt, StreamExt};
 use support::{PATIENCE, dev_relay, event, event_at, eventually, in_time, key, tagged_to};
+use talk::Talk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Talk {
-    async fn with(relay: &DevRelay) -> Self {
-        Self(tokio_tungstenite::connect_async(relay.url()).await.unwrap().0)
-    }
-
-    async fn say(&mut self, text: impl Into<String>) {
-        self.0.send(Message::text(text.into())).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> String {
-        loop {
-            if let Message::Text(text) = in_time("answer", self.0.next()).await.unwrap().unwrap() {
-                return text.to_string();
-            }
+/// Contents of what is stored, in order.
+async fn ask(talk: &mut Talk, filters: &str) -> Vec<String> {
+    talk.say(format!("[\"REQ\",\"q\",{filters}]")).await;
+    let mut contents = Vec::new();
+    loop {
+        let text = talk.hear().await;
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        match value[0].as_str().unwrap() {
+            "EVENT" if value[1] == "q" => contents.push(value[2]["content"].as_str().unwrap().to_owned()),
+            "EOSE" => break,
+            "CLOSED" => return vec![text],
+            _ => {}
         }
     }
-
-    async fn publish(&mut self, event: &VerifiedEvent) -> String {
-        self.say(format!("[\"EVENT\",{}]", event.to_json())).await;
-        loop {
-            let text = self.hear().await;
-            if let Some(rest) = text.strip_prefix(&format!("[\"OK\",\"{}\",", event.id())) {
-                return rest.trim_end_matches(']').to_owned();
-            }
-        }
-    }
-
-    /// Contents of what is stored, in order.
-    async fn ask(&mut self, filters: &str) -> Vec<String> {
-        self.say(format!("[\"REQ\",\"q\",{filters}]")).await;
-        let mut contents = Vec::new();
-        loop {
-            let text = self.hear().await;
-            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-            match value[0].as_str().unwrap() {
-                "EVENT" if value[1] == "q" => contents.push(value[2]["content"].as_str().unwrap().to_owned()),
-                "EOSE" => break,
-                "CLOSED" => return vec![text],
-                _ => {}
-            }
-        }
-        self.say("[\"CLOSE\",\"q\"]").await;
-        contents
-    }
+    talk.say("[\"CLOSE\",\"q\"]").await;
+    contents
 }
 
 #[tokio::test]
 async fn replacing_deleting_and_expiring_follow_the_nips() {
     let relay = dev_relay().await;
-    let mut talk = Talk::with(&relay).await;
+    let mut talk = Talk::with(relay.url()).await;
     let author = key();
     let now = wall_clock::now_seconds();
     let offer =
@@ -78,27 +49,27 @@ async fn replacing_deleting_and_expiring_follow_the_nips() {
     assert_eq!(talk.publish(&offer("a", "new", 5)).await, "true,\"\"");
     assert!(talk.publish(&offer("a", "old", 9)).await.starts_with("false,\"replaced:"));
     assert_eq!(talk.publish(&offer("b", "other", 5)).await, "true,\"\"");
-    assert_eq!(talk.ask("{\"kinds\":[31435]}").await.len(), 2);
+    assert_eq!(ask(&mut talk, "{\"kinds\":[31435]}").await.len(), 2);
     let mut same_second = [offer("a", "x", 3), offer("a", "y", 3)];
     same_second.sort_by_key(VerifiedEvent::id);
     assert_eq!(talk.publish(&same_second[1]).await, "true,\"\"");
     assert_eq!(talk.publish(&same_second[0]).await, "true,\"\"", "the lower id wins");
     assert!(talk.publish(&same_second[1]).await.starts_with("false"));
-    assert_eq!(talk.ask("{\"#d\":[\"a\"]}").await, [same_second[0].content()]);
+    assert_eq!(ask(&mut talk, "{\"#d\":[\"a\"]}").await, [same_second[0].content()]);
     assert!(talk.publish(&same_second[0]).await.starts_with("true,\"duplicate:"));
     let receipt = event(&author, RECEIPT, &[], "receipt");
     talk.publish(&receipt).await;
     let delete = |by: &SigningKey| event(by, 5, &[&["e", &receipt.id().to_hex()]], "");
     assert!(talk.publish(&delete(&key())).await.starts_with("false"), "somebody else's event");
-    assert_eq!(talk.ask("{\"kinds\":[1434]}").await, ["receipt"]);
+    assert_eq!(ask(&mut talk, "{\"kinds\":[1434]}").await, ["receipt"]);
     assert_eq!(talk.publish(&delete(&author)).await, "true,\"\"");
-    assert!(talk.ask("{\"kinds\":[1434]}").await.is_empty());
+    assert!(ask(&mut talk, "{\"kinds\":[1434]}").await.is_empty());
     assert!(talk.publish(&receipt).await.starts_with("false,\"blocked: event was deleted"));
     let address = format!("31435:{}:b", author.public_key().to_hex());
     let delete_address = |by: &SigningKey| event(by, 5, &[&["a", &address]], "");
     assert!(talk.publish(&delete_address(&key())).await.starts_with("false"), "somebody else's address");
     assert_eq!(talk.publish(&delete_address(&author)).await, "true,\"\"");
-    assert!(talk.ask("{\"#d\":[\"b\"]}").await.is_empty());
+    assert!(ask(&mut talk, "{\"#d\":[\"b\"]}").await.is_empty());
     assert!(talk.publish(&offer("b", "again", 1)).await.starts_with("false,\"blocked"));
     let expiring = |at: u64| event(&author, RECEIPT, &[&["expiration", &at.to_string()]], "short-lived");
     assert!(talk.publish(&expiring(now.minus(1).0)).await.starts_with("false,\"invalid: event has expired"));
@@ -106,7 +77,7 @@ async fn replacing_deleting_and_expiring_follow_the_nips() {
     assert_eq!(talk.publish(&expiring(soon.0)).await, "true,\"\"");
     in_time("it expires", async {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
-        while !talk.ask("{\"kinds\":[1434]}").await.is_empty() {
+        while !ask(&mut talk, "{\"kinds\":[1434]}").await.is_empty() {
             tick.tick().await;
         }
     })
@@ -120,7 +91,7 @@ async fn replacing_deleting_and_expiring_follow_the_nips() {
 #[tokio::test]
 async fn filters_find_by_every_indexed_tag_with_limits_and_counts() {
     let relay = dev_relay().await;
-    let mut talk = Talk::with(&relay).await;
+    let mut talk = Talk::with(relay.url()).await;
     let author = key();
     let now = wall_clock::now_seconds();
     for n in 0..10_u64 {
@@ -129,11 +100,11 @@ async fn filters_find_by_every_indexed_tag_with_limits_and_counts() {
         let offer = event_at(&author, MODEL_OFFER, &tags, &n.to_string(), now.minus(n));
         talk.publish(&offer).await;
     }
-    assert_eq!(talk.ask("{\"#b\":[\"out<=5\"],\"#m\":[\"tiny\"]}").await, ["0", "1", "2", "3"]);
-    assert_eq!(talk.ask("{\"#b\":[\"out<=5\"],\"#m\":[\"large\"]}").await, [""; 0]);
-    assert_eq!(talk.ask("{\"kinds\":[31435],\"limit\":2}").await, ["0", "1"]);
-    assert_eq!(talk.ask(&format!("{{\"until\":{}}}", now.minus(8).0)).await, ["8", "9"]);
-    assert_eq!(talk.ask("{\"#d\":[\"3\"]},{\"#d\":[\"7\"]},{\"#d\":[\"3\",\"4\"]}").await, ["3", "4", "7"]);
+    assert_eq!(ask(&mut talk, "{\"#b\":[\"out<=5\"],\"#m\":[\"tiny\"]}").await, ["0", "1", "2", "3"]);
+    assert_eq!(ask(&mut talk, "{\"#b\":[\"out<=5\"],\"#m\":[\"large\"]}").await, [""; 0]);
+    assert_eq!(ask(&mut talk, "{\"kinds\":[31435],\"limit\":2}").await, ["0", "1"]);
+    assert_eq!(ask(&mut talk, &format!("{{\"until\":{}}}", now.minus(8).0)).await, ["8", "9"]);
+    assert_eq!(ask(&mut talk, "{\"#d\":[\"3\"]},{\"#d\":[\"7\"]},{\"#d\":[\"3\",\"4\"]}").await, ["3", "4", "7"]);
     talk.say("[\"COUNT\",\"c\",{\"kinds\":[31435]}]").await;
     assert_eq!(talk.hear().await, "[\"COUNT\",\"c\",{\"count\":10}]");
 }
@@ -143,7 +114,7 @@ async fn eight_publishers_lose_nothing_for_a_reader_that_stalls() {
     let relay = dev_relay().await;
     let reader = key();
     let filter = filters::of_kinds_to(&[SESSION_FRAME], [reader.public_key()]);
-    let mut stalled = Talk::with(&relay).await;
+    let mut stalled = Talk::with(relay.url()).await;
     stalled.say(format!("[\"REQ\",\"s\",{}]", nostr::JsonUtil::as_json(&filter))).await;
     assert_eq!(stalled.hear().await, "[\"EOSE\",\"s\"]");
     let pool = RelayPool::connect(RelayList::single(relay.url()).unwrap(), PoolOptions::default());
@@ -188,11 +159,11 @@ async fn a_reader_that_never_reads_is_disconnected_and_delays_others_only_for_so
     };
     let listen = "127.0.0.1:0".parse().unwrap();
     let relay = DevRelay::start(DevRelayOptions { limits, ..DevRelayOptions::on(listen) }).await.unwrap();
-    let mut stuck = Talk::with(&relay).await;
+    let mut stuck = Talk::with(relay.url()).await;
     stuck.say("[\"REQ\",\"s\",{\"kinds\":[21438]}]").await;
     assert_eq!(stuck.hear().await, "[\"EOSE\",\"s\"]");
     let (author, reader) = (key(), key());
-    let mut writer = Talk::with(&relay).await;
+    let mut writer = Talk::with(relay.url()).await;
     let large = "x".repeat(60_000);
     for _ in 0..200 {
         let frame = tagged_to(&author, SESSION_FRAME, &reader, &large);
@@ -204,7 +175,7 @@ async fn a_reader_that_never_reads_is_disconnected_and_delays_others_only_for_so
 #[tokio::test]
 async fn hostile_bytes_leave_it_alive() {
     let relay = dev_relay().await;
-    let (author, mut talk) = (key(), Talk::with(&relay).await);
+    let (author, mut talk) = (key(), Talk::with(relay.url()).await);
     let depth = format!("[\"REQ\",\"a\",{}{}]", "[".repeat(20_000), "]".repeat(20_000));
     let long_id = format!("[\"REQ\",\"{}\",{{}}]", "i".repeat(65));
     let many = format!("[\"REQ\",\"a\"{}]", ",{}".repeat(21));
@@ -246,7 +217,7 @@ async fn hostile_bytes_leave_it_alive() {
     let over = event(&author, RECEIPT, &[], &"x".repeat(65_536));
     talk.say(format!("[\"EVENT\",{}]", over.to_json())).await;
     assert!(talk.hear().await.contains("false,\"invalid: event is larger"));
-    let mut huge = Talk::with(&relay).await;
+    let mut huge = Talk::with(relay.url()).await;
     // The relay may hang up before all of it is written.
     drop(huge.0.send(Message::text("x".repeat(300_000))).await);
     in_time("the end of that connection", async { while let Some(Ok(_)) = huge.0.next().await {} }).await;
@@ -260,7 +231,7 @@ async fn hostile_bytes_leave_it_alive() {
         drop(in_time("the end", raw.read_to_end(&mut answer)).await);
     }
     assert_eq!(talk.publish(&genuine).await, "true,\"\"");
-    assert_eq!(Talk::with(&relay).await.ask("{\"kinds\":[1434]}").await, ["genuine"]);
+    assert_eq!(ask(&mut Talk::with(relay.url()).await, "{\"kinds\":[1434]}").await, ["genuine"]);
 }
 
 #[tokio::test]
@@ -268,7 +239,7 @@ async fn subscriptions_are_limited_replaced_and_ended() {
     let limits = DevRelayLimits { subscriptions: 2, connections: 2, ..DevRelayLimits::default() };
     let listen = "127.0.0.1:0".parse().unwrap();
     let relay = DevRelay::start(DevRelayOptions { limits, ..DevRelayOptions::on(listen) }).await.unwrap();
-    let mut talk = Talk::with(&relay).await;
+    let mut talk = Talk::with(relay.url()).await;
     for (id, answer) in [("a", "EOSE"), ("b", "EOSE"), ("a", "EOSE"), ("c", "CLOSED")] {
         talk.say(format!("[\"REQ\",\"{id}\",{{\"kinds\":[21438]}}]")).await;
         assert!(talk.hear().await.starts_with(&format!("[\"{answer}\",\"{id}\"")));
@@ -281,7 +252,7 @@ async fn subscriptions_are_limited_replaced_and_ended() {
     let ping = event(&key(), 21_434, &[], "asked for");
     talk.say(format!("[\"EVENT\",{}]", ping.to_json())).await;
     assert!(talk.hear().await.starts_with("[\"EVENT\",\"b\""), "the event comes before the OK");
-    let _second = Talk::with(&relay).await;
+    let _second = Talk::with(relay.url()).await;
     assert!(tokio_tungstenite::connect_async(relay.url()).await.is_err(), "a third connection");
 }
 
@@ -297,7 +268,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     };
     let (author, now) = (key(), wall_clock::now_seconds());
     let relay = start().await.unwrap();
-    let mut talk = Talk::with(&relay).await;
+    let mut talk = Talk::with(relay.url()).await;
     for n in 0..1_200_u64 {
         let offer = event_at(&author, MODEL_OFFER, &[&["d", "a"]], &n.to_string(), now.minus(2_000 - n));
         talk.say(format!("[\"EVENT\",{}]", offer.to_json())).await;
@@ -310,9 +281,9 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     relay.shutdown().await;
     for _ in 0..2 {
         let relay = start().await.unwrap();
-        let mut talk = Talk::with(&relay).await;
-        assert_eq!(talk.ask("{\"kinds\":[31435]}").await, ["1199"]);
-        assert_eq!(talk.ask("{\"kinds\":[1434]}").await, ["kept"]);
+        let mut talk = Talk::with(relay.url()).await;
+        assert_eq!(ask(&mut talk, "{\"kinds\":[31435]}").await, ["1199"]);
+        assert_eq!(ask(&mut talk, "{\"kinds\":[1434]}").await, ["kept"]);
         assert!(talk.publish(&deleted).await.starts_with("false"), "stays deleted");
         relay.shutdown().await;
     }

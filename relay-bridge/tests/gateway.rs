@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
+mod talk;
 
 use std::time::Duration;
 
@@ -11,36 +12,11 @@ use fedai_protocol::{SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{GatewayOptions, GatewayRelay, Handed};
 use futures_util::{SinkExt, StreamExt};
 use support::{event, eventually, in_time, key, tagged_to};
+use talk::Talk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-
-struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Talk {
-    async fn with(gateway: &GatewayRelay) -> Self {
-        Self(tokio_tungstenite::connect_async(gateway.url()).await.unwrap().0)
-    }
-
-    async fn say(&mut self, text: impl Into<String>) {
-        self.0.send(Message::text(text.into())).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> String {
-        loop {
-            if let Message::Text(text) = in_time("answer", self.0.next()).await.unwrap().unwrap() {
-                return text.to_string();
-            }
-        }
-    }
-
-    async fn publish(&mut self, event: &VerifiedEvent) -> String {
-        self.say(format!("[\"EVENT\",{}]", event.to_json())).await;
-        self.hear().await
-    }
-}
 
 async fn gateway(change: impl FnOnce(&mut GatewayOptions)) -> (GatewayRelay, mpsc::Receiver<VerifiedEvent>) {
     let mut options =
@@ -58,7 +34,7 @@ async fn a_client_may_subscribe_and_publish_in_one_breath_and_only_it_gets_the_a
     let (gateway, mut written) = gateway(|_| {}).await;
     let (inbox, session, other, node_session) = (key(), key(), key(), key());
     gateway.listen_for(inbox.public_key());
-    let (mut client, mut bystander) = (Talk::with(&gateway).await, Talk::with(&gateway).await);
+    let (mut client, mut bystander) = (Talk::with(gateway.url()).await, Talk::with(gateway.url()).await);
     bystander.say(format!("[\"REQ\",\"b\",{},{{}}]", frames_of(&other))).await;
     assert_eq!(bystander.hear().await, "[\"EOSE\",\"b\"]");
     client.say(format!("[\"REQ\",\"s\",{}]", frames_of(&session))).await;
@@ -84,7 +60,7 @@ async fn what_is_not_for_this_node_is_refused_with_a_reason() {
     let (gateway, mut written) = gateway(|_| {}).await;
     let inbox = key();
     gateway.listen_for(inbox.public_key());
-    let mut client = Talk::with(&gateway).await;
+    let mut client = Talk::with(gateway.url()).await;
     let genuine = tagged_to(&key(), EPHEMERAL_GIFT_WRAP, &inbox, "genuine");
     let forged = genuine.to_json().replace("genuine", "altered");
     client.say(format!("[\"EVENT\",{forged}]")).await;
@@ -110,7 +86,7 @@ async fn any_nostr_client_can_browse_the_node() {
     let (gateway, _written) = gateway(|_| {}).await;
     let node = key();
     gateway.show(&event(&node, MODEL_OFFER, &[&["d", "a"]], "an offer")).await;
-    let mut reader = Talk::with(&gateway).await;
+    let mut reader = Talk::with(gateway.url()).await;
     reader.say("[\"REQ\",\"q\",{}]").await;
     assert!(reader.hear().await.contains("an offer"));
     assert_eq!(reader.hear().await, "[\"EOSE\",\"q\"]");
@@ -146,10 +122,10 @@ async fn its_document_names_the_node_and_the_limits() {
 async fn a_reader_that_does_not_read_fills_its_own_queue_and_nobody_elses() {
     let (gateway, _written) = gateway(|_| {}).await;
     let (stuck, quick, author) = (key(), key(), key());
-    let mut stalled = Talk::with(&gateway).await;
+    let mut stalled = Talk::with(gateway.url()).await;
     stalled.say(format!("[\"REQ\",\"s\",{}]", frames_of(&stuck))).await;
     assert_eq!(stalled.hear().await, "[\"EOSE\",\"s\"]");
-    let mut reader = Talk::with(&gateway).await;
+    let mut reader = Talk::with(gateway.url()).await;
     reader.say(format!("[\"REQ\",\"r\",{}]", frames_of(&quick))).await;
     assert_eq!(reader.hear().await, "[\"EOSE\",\"r\"]");
     let large = tagged_to(&author, SESSION_FRAME, &stuck, &"x".repeat(50_000));
@@ -176,7 +152,7 @@ async fn while_the_node_is_busy_connections_wait_and_nothing_is_lost() {
     let (gateway, mut written) = gateway(|_| {}).await;
     let inbox = key();
     gateway.listen_for(inbox.public_key());
-    let mut client = Talk::with(&gateway).await;
+    let mut client = Talk::with(gateway.url()).await;
     let author = key();
     let events: Vec<VerifiedEvent> =
         (0..1_500).map(|n| tagged_to(&author, SESSION_FRAME, &inbox, &n.to_string())).collect();
@@ -213,8 +189,8 @@ async fn silence_and_a_full_house_end_connections() {
         options.limits.silence = Some(Duration::from_millis(300));
     })
     .await;
-    let mut silent = Talk::with(&gateway).await;
-    let mut other = Talk::with(&gateway).await;
+    let mut silent = Talk::with(gateway.url()).await;
+    let mut other = Talk::with(gateway.url()).await;
     assert!(tokio_tungstenite::connect_async(gateway.url()).await.is_err(), "a third connection");
     in_time("the end of the silent ones", async {
         while let Some(Ok(_)) = silent.0.next().await {}
@@ -222,5 +198,5 @@ async fn silence_and_a_full_house_end_connections() {
     })
     .await;
     eventually("their places are free", || gateway.connections() == 0).await;
-    Talk::with(&gateway).await.say("[\"CLOSE\",\"x\"]").await;
+    Talk::with(gateway.url()).await.say("[\"CLOSE\",\"x\"]").await;
 }

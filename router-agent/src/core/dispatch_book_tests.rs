@@ -26,6 +26,21 @@ fn ticket() -> Received<Dispatch> {
     Received::simulated(dispatch, key(ROUTER), id(TICKET), NOW)
 }
 
+/// A job at node 1 that is expected to take half a minute.
+fn flight() -> Flight {
+    Flight {
+        node: key(1),
+        since: NOW.micros(),
+        expected_until: NOW.plus(30).micros(),
+        until: NOW.plus(60).micros(),
+        queued: false,
+        luck_permille: 500,
+        beside: 0,
+        hedged: false,
+        patient: false,
+    }
+}
+
 fn receipt(node: u8, event: u8) -> Received<Receipt> {
     receipt_of(node, event, NOW.plus(1))
 }
@@ -45,20 +60,9 @@ fn after_a_failover_each_node_has_the_uses_of_the_ticket_for_itself() {
 
 #[test]
 fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
-    let flight = |hedged| Flight {
-        node: key(1),
-        since: NOW.micros(),
-        expected_until: NOW.plus(30).micros(),
-        until: NOW.plus(60).micros(),
-        queued: false,
-        luck_permille: 500,
-        beside: 0,
-        hedged,
-        patient: false,
-    };
     for hedged in [false, true] {
         let mut book = DispatchBook::new(NOW);
-        assert!(book.dispatched(ticket(), Some(flight(hedged)), 0));
+        assert!(book.dispatched(ticket(), Some(Flight { hedged, ..flight() }), 0));
         let partial = book.passed_over(&id(TICKET), &key(2), false);
         assert_eq!(
             partial,
@@ -72,20 +76,9 @@ fn who_comes_second_in_a_race_is_not_taken_for_one_that_failed() {
 
 #[test]
 fn where_a_node_may_turn_jobs_away_only_the_clients_word_says_that_it_failed() {
-    let flight = Flight {
-        node: key(1),
-        since: NOW.micros(),
-        expected_until: NOW.plus(30).micros(),
-        until: NOW.plus(60).micros(),
-        queued: false,
-        luck_permille: 500,
-        beside: 0,
-        hedged: false,
-        patient: true,
-    };
     for (turned_away, why) in [(vec![], PassedOver::Failed), (vec![key(1)], PassedOver::TurnedAway)] {
         let mut book = DispatchBook::new(NOW);
-        assert!(book.dispatched(ticket(), Some(flight), 0));
+        assert!(book.dispatched(ticket(), Some(Flight { patient: true, ..flight() }), 0));
         assert_eq!(book.passed_over(&id(TICKET), &key(2), true), None, "a receipt alone tells nothing");
         let by_word = book.passed_over_by_word(&id(TICKET), &key(2), &turned_away);
         assert_eq!(by_word, Some((key(1), why)));
@@ -96,20 +89,9 @@ fn where_a_node_may_turn_jobs_away_only_the_clients_word_says_that_it_failed() {
 #[test]
 fn the_index_of_named_nodes_and_of_flights_goes_with_the_ticket() {
     let mut book = DispatchBook::new(NOW);
-    let flight = Flight {
-        node: key(1),
-        since: NOW.micros(),
-        expected_until: NOW.plus(30).micros(),
-        until: NOW.plus(60).micros(),
-        queued: false,
-        beside: 0,
-        luck_permille: 500,
-        hedged: false,
-        patient: false,
-    };
-    assert!(book.dispatched(ticket(), Some(flight), 0));
+    assert!(book.dispatched(ticket(), Some(flight()), 0));
     assert!(book.names(&key(1)) && book.names(&key(2)) && !book.names(&key(3)));
-    assert_eq!(book.flying(&key(1)), [(id(TICKET), id(101), flight)]);
+    assert_eq!(book.flying(&key(1)), [(id(TICKET), id(101), flight())]);
     assert!(book.flying(&key(2)).is_empty(), "it is not the one that was chosen");
     assert_eq!(book.expire(NOW.plus(61).micros()).len(), 1);
     assert!(book.flying.is_empty());
