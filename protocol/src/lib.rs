@@ -40,6 +40,7 @@ pub mod session_frame;
 pub mod signing_key;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+pub mod swept_map;
 pub mod ticket_proof;
 pub mod trust_assertion;
 pub mod unix_time;

@@ -5,6 +5,9 @@
 //! receipt commits to. "Delivered text" is content, reasoning and tool-call arguments; both sides count it
 //! here, so they can never disagree about how.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -40,8 +43,8 @@ pub struct OutputLine {
     pub text: String,
     /// Reasoning text.
     pub reasoning: String,
-    /// The whole choice object, for those who pass it on.
-    pub choice: Value,
+    /// The line as it came.
+    pub line: String,
     /// Bytes of text that it delivers, as [`delivered_bytes`] counts them.
     pub delivered: u64,
 }
@@ -50,7 +53,7 @@ impl OutputCounter {
     /// Takes the next piece and gives the lines that it completes.
     pub fn push(&mut self, piece: &str) -> Result<Vec<OutputLine>, OutputError> {
         let mut lines = Vec::new();
-        self.read(piece, |choice, delivered| lines.push(OutputLine::of(choice, delivered)))?;
+        self.read(piece, |line, reading| lines.push(OutputLine::of(line, reading)))?;
         Ok(lines)
     }
 
@@ -59,7 +62,7 @@ impl OutputCounter {
         self.read(piece, |_, _| {})
     }
 
-    fn read(&mut self, piece: &str, mut take: impl FnMut(Value, u64)) -> Result<(), OutputError> {
+    fn read(&mut self, piece: &str, mut take: impl FnMut(&str, Reading<'_>)) -> Result<(), OutputError> {
         self.stream_bytes = self.stream_bytes.saturating_add(piece.len());
         if self.stream_bytes > OUTPUT_BYTES_MAX {
             return Err(OutputError::TooLarge);
@@ -67,17 +70,17 @@ impl OutputCounter {
         self.hasher.update(piece.as_bytes());
         for part in piece.split_inclusive('\n') {
             let is_end = part.ends_with('\n');
-            let (choice, delivered) = if is_end && self.partial_line.is_empty() {
-                self.read_line(part.trim_end())?
-            } else {
-                self.partial_line.push_str(part);
-                if !is_end {
-                    continue;
-                }
-                let line = core::mem::take(&mut self.partial_line);
-                self.read_line(line.trim_end())?
-            };
-            take(choice, delivered);
+            if is_end && self.partial_line.is_empty() {
+                let line = part.trim_end();
+                take(line, self.read_line(line)?);
+                continue;
+            }
+            self.partial_line.push_str(part);
+            if is_end {
+                let whole = core::mem::take(&mut self.partial_line);
+                let line = whole.trim_end();
+                take(line, self.read_line(line)?);
+            }
         }
         Ok(())
     }
@@ -112,29 +115,122 @@ impl OutputCounter {
         hex::encode(self.hasher.clone().finalize())
     }
 
-    /// Reads the choice of a line, and the bytes that it delivers.
-    fn read_line(&mut self, line: &str) -> Result<(Value, u64), OutputError> {
-        let choice: Value = serde_json::from_str(line).map_err(|_| OutputError::Line)?;
-        if !choice.is_object() {
-            return Err(OutputError::Line);
-        }
-        let delivered = delivered_bytes(&choice);
-        self.text_bytes = self.text_bytes.saturating_add(delivered);
-        if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
+    fn read_line<'a>(&mut self, line: &'a str) -> Result<Reading<'a>, OutputError> {
+        let reading = Reading::of(line)?;
+        self.text_bytes = self.text_bytes.saturating_add(reading.delivered());
+        if let Some(reason) = reading.finish_reason() {
             self.finish_reason = Some(reason.to_owned());
         }
-        Ok((choice, delivered))
+        Ok(reading)
     }
 }
 
 impl OutputLine {
-    fn of(choice: Value, delivered: u64) -> Self {
+    /// The whole choice object, for those who pass it on.
+    #[must_use]
+    pub fn choice(&self) -> Value {
+        serde_json::from_str(&self.line).unwrap_or_default()
+    }
+
+    /// What is left of it for somebody who has the first `seen` bytes of its text already; none when nothing is.
+    #[must_use]
+    pub fn after(&self, seen: usize) -> Option<Self> {
+        let rest = self.text.get(seen..).filter(|rest| !rest.is_empty())?;
+        let mut choice = self.choice();
+        let (body, name) = match choice.get("text") {
+            Some(_) => (Some(&mut choice), "text"),
+            None => (choice.get_mut("delta"), "content"),
+        };
+        if let Some(body) = body.and_then(Value::as_object_mut) {
+            body.insert(name.to_owned(), Value::from(rest));
+            // It came before the text.
+            for name in ["reasoning", "reasoning_content"] {
+                body.remove(name);
+            }
+        }
+        let delivered = delivered_bytes(&choice);
+        let (text, line) = (rest.to_owned(), choice.to_string());
+        Some(Self { text, line, delivered, reasoning: String::new(), index: self.index })
+    }
+
+    fn of(line: &str, reading: Reading<'_>) -> Self {
+        let (line, delivered) = (line.to_owned(), reading.delivered());
+        let choice = match reading {
+            Reading::Plain(PlainChoice { index, delta, .. }) => {
+                let text = delta.content.map(|text| text.0.into_owned()).unwrap_or_default();
+                return Self { index, text, reasoning: String::new(), line, delivered };
+            }
+            Reading::Tree(choice) => choice,
+        };
         let body = choice.get("delta").unwrap_or(&choice);
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let visible = if choice.get("text").is_some() { text("text") } else { text("content") };
         let reasoning = [text("reasoning_content"), text("reasoning")].concat();
         let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        Self { index, text: visible, reasoning, choice, delivered }
+        Self { index, text: visible, reasoning, line, delivered }
+    }
+}
+
+/// A line, read.
+#[derive(Debug)]
+enum Reading<'a> {
+    /// Nearly every line: no tree of values is made for it.
+    Plain(PlainChoice<'a>),
+    /// Any other choice.
+    Tree(Value),
+}
+
+/// A choice that is nothing but a piece of text. Whatever has one field more is read as a tree, and a choice that can
+/// be read in both ways gives the same either way.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainChoice<'a> {
+    index: u64,
+    #[serde(borrow)]
+    delta: PlainDelta<'a>,
+    #[serde(default, borrow)]
+    finish_reason: Option<PlainText<'a>>,
+    /// Null, or a tree.
+    #[serde(default, rename = "logprobs")]
+    _logprobs: Option<()>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainDelta<'a> {
+    #[serde(default, borrow, rename = "role")]
+    _role: Option<PlainText<'a>>,
+    #[serde(default, borrow)]
+    content: Option<PlainText<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct PlainText<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Reading<'a> {
+    fn of(line: &'a str) -> Result<Self, OutputError> {
+        serde_json::from_str(line).map(Self::Plain).or_else(|_| Self::tree(line))
+    }
+
+    fn tree(line: &str) -> Result<Self, OutputError> {
+        let choice: Value = serde_json::from_str(line).map_err(|_| OutputError::Line)?;
+        if choice.is_object() { Ok(Self::Tree(choice)) } else { Err(OutputError::Line) }
+    }
+
+    /// As [`delivered_bytes`].
+    fn delivered(&self) -> u64 {
+        match self {
+            Self::Plain(choice) => choice.delta.content.as_ref().map_or(0, |text| text.0.len() as u64),
+            Self::Tree(choice) => delivered_bytes(choice),
+        }
+    }
+
+    fn finish_reason(&self) -> Option<&str> {
+        match self {
+            Self::Plain(choice) => choice.finish_reason.as_ref().map(|reason| reason.0.as_ref()),
+            Self::Tree(choice) => choice.get("finish_reason").and_then(Value::as_str),
+        }
     }
 }
 
@@ -202,6 +298,52 @@ mod tests {
         assert!(!counter.is_whole());
         assert_eq!(counter.push("}\n").unwrap().len(), 1);
         assert!(counter.is_whole());
+    }
+
+    #[test]
+    fn a_plain_line_and_its_tree_say_the_same() {
+        let lines = [
+            (true, r#"{"index":0,"delta":{"content":"Hi"}}"#),
+            (
+                true,
+                r#"{"finish_reason":null,"index":3,"delta":{"role":"assistant","content":"a\n\"é\u00e9"}}"#,
+            ),
+            (true, r#"{"index":0,"delta":{},"finish_reason":"stop","logprobs":null}"#),
+            (true, r#"{"delta":{"content":null},"index":1}"#),
+            (false, r#"{"index":0,"delta":{"content":"Hi","reasoning":"hm"}}"#),
+            (false, r#"{"index":0,"delta":{"content":"first","content":"last"}}"#),
+            (false, r#"{"index":-1,"delta":{"content":7},"finish_reason":false}"#),
+            (false, r#"{"index":0,"text":"Hi"}"#),
+            (false, r#"{"index":0,"delta":{"content":"Hi"},"logprobs":{"content":[]}}"#),
+            (false, r#"{"delta":{"content":"Hi"}}"#),
+            (false, "{}"),
+        ];
+        for (is_plain, line) in lines {
+            let (read, tree) = (Reading::of(line).unwrap(), Reading::tree(line).unwrap());
+            assert_eq!(matches!(read, Reading::Plain(_)), is_plain, "{line}");
+            let sums =
+                |reading: &Reading<'_>| (reading.delivered(), reading.finish_reason().map(str::to_owned));
+            assert_eq!(sums(&read), sums(&tree), "{line}");
+            assert_eq!(OutputLine::of(line, read), OutputLine::of(line, tree), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_line_says_nothing_twice_in_any_of_its_forms() {
+        for (line, rest) in [
+            (
+                r#"{"index":2,"delta":{"content":"Grün","role":"a"}}"#,
+                r#"{"delta":{"content":"n","role":"a"},"index":2}"#,
+            ),
+            (r#"{"index":0,"text":"Grün"}"#, r#"{"index":0,"text":"n"}"#),
+            (r#"{"delta":{"reasoning":"hm","content":"Grün"}}"#, r#"{"delta":{"content":"n"}}"#),
+        ] {
+            let whole = OutputLine::of(line, Reading::of(line).unwrap());
+            let left = whole.after(4).unwrap();
+            assert_eq!((left.text.as_str(), left.line.as_str(), left.delivered), ("n", rest, 1));
+            assert_eq!(left.index, whole.index);
+            assert!(whole.after(5).is_none() && whole.after(3).is_none(), "nothing left, or within a letter");
+        }
     }
 
     #[test]

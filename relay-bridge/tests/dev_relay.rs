@@ -104,7 +104,10 @@ async fn filters_find_by_every_indexed_tag_with_limits_and_counts() {
     assert_eq!(ask(&mut talk, "{\"#b\":[\"out<=5\"],\"#m\":[\"large\"]}").await, [""; 0]);
     assert_eq!(ask(&mut talk, "{\"kinds\":[31435],\"limit\":2}").await, ["0", "1"]);
     assert_eq!(ask(&mut talk, &format!("{{\"until\":{}}}", now.minus(8).0)).await, ["8", "9"]);
-    assert_eq!(ask(&mut talk, "{\"#d\":[\"3\"]},{\"#d\":[\"7\"]},{\"#d\":[\"3\",\"4\"]}").await, ["3", "4", "7"]);
+    assert_eq!(
+        ask(&mut talk, "{\"#d\":[\"3\"]},{\"#d\":[\"7\"]},{\"#d\":[\"3\",\"4\"]}").await,
+        ["3", "4", "7"]
+    );
     talk.say("[\"COUNT\",\"c\",{\"kinds\":[31435]}]").await;
     assert_eq!(talk.hear().await, "[\"COUNT\",\"c\",{\"count\":10}]");
 }

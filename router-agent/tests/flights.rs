@@ -104,3 +104,16 @@ fn retries_beyond_their_budget_are_told_when_to_come_back() {
     }
     panic!("a hundred retries in a second are over the budget");
 }
+
+#[test]
+fn a_router_that_has_just_heard_of_its_first_node_believes_its_slots() {
+    let mut world = World::new(&[Price::FREE]);
+    // Four slots, four jobs each: no median has been computed yet.
+    for _ in 0..16 {
+        world.dispatch(request(Mode::Balanced));
+    }
+    assert_eq!(in_flight(&world), 16);
+    let actions = world.ask(request(Mode::Balanced));
+    let refused = |action: &Action| matches!(action, Action::Refuse { refusal, .. } if refusal.code == RefusalCode::Busy);
+    assert!(actions.iter().any(refused), "{actions:?}");
+}

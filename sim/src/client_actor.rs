@@ -55,6 +55,8 @@ pub struct ClientActor {
     ticket_key: Identity,
     sessions: BTreeMap<u32, OpenSession>,
     replays: u32,
+    /// Room for what the core asks for.
+    actions: Vec<JourneyAction>,
     /// What is wrong with it now.
     pub faults: Active,
 }
@@ -78,6 +80,7 @@ impl ClientActor {
             ticket_key: turn.mint.identity(),
             sessions: BTreeMap::new(),
             replays: 0,
+            actions: Vec::new(),
             faults: Active::default(),
         }
     }
@@ -162,10 +165,10 @@ impl ClientActor {
     pub fn take(&mut self, input: JourneyInput, conduct: &mut MaybeDishonest, turn: &mut Turn<'_>) {
         let mut inputs = VecDeque::new();
         let mut next = Some(input);
+        let mut actions = core::mem::take(&mut self.actions);
         while let Some(input) = next {
-            let mut actions = Vec::new();
             self.journey.handle(turn.now, input, &mut actions);
-            for action in actions {
+            for action in actions.drain(..) {
                 match action {
                     JourneyAction::Ask(requests) => {
                         inputs.extend(requests.into_iter().filter_map(|request| self.ask(request, turn)));
@@ -192,6 +195,7 @@ impl ClientActor {
             }
             next = inputs.pop_front();
         }
+        self.actions = actions;
     }
 
     /// Sends a request to the router that it names.
@@ -258,12 +262,12 @@ impl ClientActor {
             patience_ms: node.patience_ms,
         };
         let (inbox, now) = (node.descriptor.message.inbox.key, turn.now.seconds());
-        let session_of =
-            |door| OpenSession { door, node: node.node, open: open.clone(), inbox, created_at: now };
+        let session_of = |door, open| OpenSession { door, node: node.node, open, inbox, created_at: now };
         let job = if let Some(ticket_key) = self.ticket_key.real() {
             match open.wrap(ticket_key, &inbox, now, now, turn.mint) {
                 Ok(wrapped) => {
-                    self.sessions.insert(attempt, session_of(Door::sealed(&key, wrapped.job, node.node)));
+                    self.sessions
+                        .insert(attempt, session_of(Door::sealed(&key, wrapped.job, node.node), open));
                     turn.effects.push(Effect::Listen(session));
                     turn.publish(wrapped.wrap);
                     wrapped.job
@@ -275,7 +279,7 @@ impl ClientActor {
             }
         } else {
             let job = JobId(turn.mint.id());
-            self.sessions.insert(attempt, session_of(Door::typed(session, job)));
+            self.sessions.insert(attempt, session_of(Door::typed(session, job), open));
             turn.effects.push(Effect::Listen(session));
             self.publish_open(attempt, turn);
             job

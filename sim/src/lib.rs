@@ -43,3 +43,7 @@ pub mod turn;
 pub mod wire;
 pub mod workload;
 pub mod world;
+
+/// A world makes and drops some hundred small values a job, all on one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -23,7 +23,7 @@ use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
 use fedai_router_agent::core::scheduler::Scheduler;
 use fedai_router_agent::core::{
-    AckHeard, Action, Input, JournalKind, Restored, RestoredRecord, RouterCore, RouterTerms,
+    AckHeard, Action, Input, JournalKind, Recording, Restored, RestoredRecord, RouterCore, RouterTerms,
 };
 
 use crate::conduct::RouterConduct;
@@ -97,7 +97,10 @@ impl RouterActor {
         };
         match self.identity.real() {
             Some(_) => core,
-            None => core.keeping(KeepInputs::None).holding(TYPED_TICKETS_MAX, usize::MAX),
+            None => core
+                .keeping(KeepInputs::None)
+                .recording(Recording::Named)
+                .holding(TYPED_TICKETS_MAX, usize::MAX),
         }
     }
 

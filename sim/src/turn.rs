@@ -124,6 +124,16 @@ impl<'a> Turn<'a> {
         Self { now, mint, effects: Vec::new(), facts: Vec::new() }
     }
 
+    /// The same with room that an earlier turn needed.
+    #[must_use]
+    pub fn with_room(
+        now: UnixMicros,
+        mint: &'a mut Mint,
+        (effects, facts): (Vec<Effect>, Vec<Fact>),
+    ) -> Self {
+        Self { now, mint, effects, facts }
+    }
+
     /// Hands an event to the relays.
     pub fn publish(&mut self, event: VerifiedEvent) {
         self.effects.push(Effect::Publish(Payload::Event(event)));

@@ -1,4 +1,4 @@
-//! Processor time of processes, as the kernel counts it, and how busy the machine is.
+//! Processor time and memory of processes, as the kernel counts them, and how busy the machine is.
 
 use std::time::Duration;
 
@@ -13,6 +13,14 @@ pub fn used_by(pid: u32) -> Duration {
     let fields: Vec<&str> = after.split_whitespace().collect();
     let ticks: u32 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u32>().ok()).sum();
     TICK * ticks
+}
+
+/// Memory that a process holds, in MB; zero when there is no such process.
+pub fn resident_mb(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kilobytes.unwrap_or(0.0) / 1e3
 }
 
 /// Jiffies that all processors spent busy, and in all: tells how much of the machine others used.

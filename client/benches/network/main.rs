@@ -3,16 +3,18 @@
 //! Relay, router and node are the built `fedai` binary, each a process of its own on a port that the kernel chose;
 //! the buyers are this process. Prints Markdown tables; asserts nothing. `cargo bench -p fedai-client --bench network`,
 //! with `-- --quick` for a short run that only shows that everything works. `-- --upstream HOST:PORT` only serves the
-//! runner that costs nothing, for `client/benches/peers.py`.
+//! runner that costs nothing, for `client/benches/peers.py`. `-- --cancelling` and `-- --streaming MINUTES` measure only that.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "a benchmark reads the clock")]
 
+mod cancelling;
 mod cpu_time;
 mod events;
 mod latency;
 mod processes;
 mod purchase;
 mod step_costs;
+mod streaming;
 mod throughput;
 mod upstream;
 
@@ -42,6 +44,12 @@ fn main() {
     }
     runtime.block_on(async {
         println!("Load average before: {}", cpu_time::load_average());
+        if has("--cancelling") {
+            return cancelling::run(size).await;
+        }
+        if let Some(at) = words.iter().position(|word| word == "--streaming") {
+            return streaming::run(Duration::from_secs(60) * words[at + 1].parse().unwrap()).await;
+        }
         let costs = step_costs::measure();
         if !has("--throughput") {
             Box::pin(latency::run(size)).await;

@@ -62,6 +62,12 @@ impl Network {
         self.parts.iter().map(|(name, child)| (*name, cpu_time::used_by(child.id()))).collect()
     }
 
+    /// Memory that a process holds now.
+    pub fn memory_mb(&self, part: &str) -> f64 {
+        let child = self.parts.iter().find(|(name, _)| *name == part).map(|(_, child)| child.id());
+        cpu_time::resident_mb(child.unwrap())
+    }
+
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }

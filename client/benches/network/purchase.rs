@@ -66,6 +66,19 @@ pub fn request(model: Option<&str>) -> serde_json::Value {
     body
 }
 
+/// What a job asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub prompt: String,
+    pub tokens: u32,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { prompt: PROMPT.to_owned(), tokens: TOKENS }
+    }
+}
+
 /// Buys one answer; gives its moments and the ticket for the next, or the code of the failure.
 pub async fn buy(
     buyer: &Buyer,
@@ -76,7 +89,7 @@ pub async fn buy(
     let mut stopwatch = Stopwatch { begun, first: None, last: Duration::ZERO };
     let cancel = CancellationToken::new();
     let bought = buyer
-        .run(spec(contacts), contacts, held, &mut stopwatch, &cancel)
+        .run(spec(contacts, &Wish::default()), contacts, held, &mut stopwatch, &cancel)
         .await
         .map_err(|failure| failure.refusal.code.as_str().to_owned())?;
     let settled = begun.elapsed();
@@ -96,14 +109,18 @@ pub async fn buy(
     Ok((moments, bought.held))
 }
 
-fn spec(contacts: &[RouterContact]) -> JobSpec {
+/// The job as the command line would write it.
+pub fn spec(contacts: &[RouterContact], wish: &Wish) -> JobSpec {
+    let mut body = request(None);
+    body["messages"][0]["content"] = wish.prompt.clone().into();
+    body["max_tokens"] = wish.tokens.into();
     JobSpec {
         endpoint: JobEndpoint::Chat,
-        request: request(None).to_string(),
+        request: body.to_string(),
         messages: 1,
         wanted: ModelWanted::default(),
         prompt_tokens: Tokens::saturating(64),
-        max_output_tokens: Tokens::saturating(u64::from(TOKENS)),
+        max_output_tokens: Tokens::saturating(u64::from(wish.tokens)),
         max_cost: None,
         mode: Mode::Balanced,
         constraints: Constraints { payment: vec![PaymentMethod::Free], ..Constraints::default() },

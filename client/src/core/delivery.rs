@@ -87,11 +87,7 @@ impl OutputDelivery {
         if fresh >= line.text.len() {
             return Ok(Some(line));
         }
-        let cut = line.text.len().saturating_sub(fresh);
-        match line.text.get(cut..) {
-            Some(rest) if !rest.is_empty() => Ok(Some(OutputLine { text: rest.to_owned(), ..line })),
-            _ => Ok(None),
-        }
+        Ok(line.after(line.text.len().saturating_sub(fresh)))
     }
 }
 
@@ -99,14 +95,21 @@ impl OutputDelivery {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use fedai_protocol::output_stream::{OutputCounter, output_line};
     use proptest::prelude::*;
 
     fn line(text: &str) -> OutputLine {
-        OutputLine { text: text.to_owned(), ..OutputLine::default() }
+        let line = output_line(&serde_json::json!({"index": 0, "delta": {"content": text}}));
+        OutputCounter::default().push(&line).unwrap().remove(0)
     }
 
+    /// What the lines say, in each of their forms.
     fn text(lines: &[OutputLine]) -> String {
-        lines.iter().map(|line| line.text.as_str()).collect()
+        let in_choices: String =
+            lines.iter().map(|line| line.choice()["delta"]["content"].as_str().unwrap().to_owned()).collect();
+        let text: String = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(text, in_choices);
+        text
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Buys answers: one connection to the relays, one data folder, any number of jobs after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::RouterWish;
 use super::gateways::Gateways;
+use super::job_ears::JobEars;
 use super::job_record::{JobRecord, JobRecords};
 use super::job_run::JobRun;
 use super::network_view::NetworkView;
@@ -64,15 +65,22 @@ pub struct HeldTicket {
 pub(crate) struct ReadyKeys {
     pub(crate) session: SigningKey,
     pub(crate) wrap: WrapKeys,
+    /// Listens to the session on relays already, unless its frames will come directly.
+    pub(crate) ears: JobEars,
 }
 
 impl ReadyKeys {
     /// For a job at the ticket's first node.
-    pub(crate) fn make(ticket: &Ticket, key: &SigningKey) -> Option<Self> {
+    pub(crate) fn make(buyer: &Buyer, ticket: &Ticket, key: &SigningKey) -> Option<Self> {
         let mut entropy = SystemEntropy;
-        let inbox = ticket.nodes.first()?.descriptor.message.inbox.key;
-        let wrap = WrapKeys::derive(key, &inbox, &mut entropy).ok()?;
-        Some(Self { session: SigningKey::generate(&mut entropy), wrap })
+        let node = &ticket.nodes.first()?.descriptor.message;
+        let wrap = WrapKeys::derive(key, &node.inbox.key, &mut entropy).ok()?;
+        let session = SigningKey::generate(&mut entropy);
+        let mut ears = JobEars::new(buyer.pool.clone());
+        if !buyer.gateways.is_ready(node) {
+            ears.ask_for_frames(BTreeSet::from([session.public_key()]));
+        }
+        Some(Self { session, wrap, ears })
     }
 }
 

@@ -75,9 +75,9 @@ impl<'a> JobRun<'a> {
             Some(held) => (Some(held.ticket), held.key, held.used, held.ready),
             None => (None, SigningKey::generate(&mut entropy), 0, None),
         };
-        let (spare, wrap) = match ready {
-            Some(ready) => (ready.session, Some(ready.wrap)),
-            None => (SigningKey::generate(&mut entropy), None),
+        let (spare, wrap, ears) = match ready {
+            Some(ready) => (ready.session, Some(ready.wrap), ready.ears),
+            None => (SigningKey::generate(&mut entropy), None, JobEars::new(buyer.pool.clone())),
         };
         let node = ticket.as_ref().and_then(|ticket| ticket.nodes.first());
         let is_direct = node.is_some_and(|node| buyer.gateways.is_ready(&node.descriptor.message));
@@ -90,7 +90,7 @@ impl<'a> JobRun<'a> {
             clock,
             ticket_key,
             used,
-            ears: JobEars::new(buyer.pool.clone()),
+            ears,
             spare: Some(spare),
             wrap,
             sessions: BTreeMap::new(),
@@ -489,7 +489,7 @@ impl<'a> JobRun<'a> {
             ticket: answer.ticket.clone(),
             key: self.ticket_key.clone(),
             used: self.used.saturating_add(1),
-            ready: ReadyKeys::make(&answer.ticket, &self.ticket_key),
+            ready: ReadyKeys::make(self.buyer, &answer.ticket, &self.ticket_key),
         };
         Ok(Bought { answer, ack, held, is_kept })
     }

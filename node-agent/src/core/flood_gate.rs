@@ -3,27 +3,22 @@
 //! Keys are free, so this only keeps one buggy client from hurting the others; what bounds the total are the job and
 //! queue limits. When the memory is full of fresh keys, unknown ones wait: never is a known one forgotten early.
 
-use std::collections::BTreeMap;
-
 use fedai_protocol::limits::NODE_TICKETS_MAX;
+use fedai_protocol::swept_map::SweptMap;
 use fedai_protocol::{PublicKey, UnixSeconds};
 
 /// Knocks of each key in the current minute.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FloodGate {
-    seen: BTreeMap<PublicKey, (UnixSeconds, u32)>,
+    seen: SweptMap<PublicKey, (UnixSeconds, u32)>,
 }
 
 impl FloodGate {
     /// Counts one knock; false when the key has had its share of this minute.
     pub(crate) fn admit(&mut self, key: &PublicKey, now: UnixSeconds, per_minute: u32) -> bool {
-        if !self.seen.contains_key(key) && self.seen.len() >= NODE_TICKETS_MAX {
-            self.seen.retain(|_, (since, _)| now.since(*since) < WINDOW_SECONDS);
-            if self.seen.len() >= NODE_TICKETS_MAX {
-                return false;
-            }
-        }
-        let (since, count) = self.seen.entry(*key).or_insert((now, 0));
+        let is_over = |(since, _): &(UnixSeconds, u32)| now.since(*since) >= WINDOW_SECONDS;
+        let known = self.seen.get_or_insert(*key, (now, 0), NODE_TICKETS_MAX, is_over);
+        let Some((since, count)) = known else { return false };
         if now.since(*since) >= WINDOW_SECONDS {
             (*since, *count) = (now, 0);
         }

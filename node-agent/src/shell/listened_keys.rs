@@ -12,33 +12,62 @@ use fedai_relay_bridge::{Filter, filters};
 
 use super::session_keys::{InboxKeys, SessionKeys};
 
-/// The keys of one request. Two are equal when they ask for the same.
-#[derive(Default, PartialEq, Eq)]
+/// The keys asked for. Two are equal when they ask for the same.
+///
+/// Each job asks again, so what it asks for is short: jobs that ended are many, and go into a request of their own, which
+/// is written anew when enough of them have come together.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct ListenedKeys {
     inboxes: BTreeSet<PublicKey>,
-    sessions: BTreeSet<PublicKey>,
+    /// Sessions that are open or ended lately.
+    lately: BTreeSet<PublicKey>,
+    /// Sessions that ended before.
+    ended: BTreeSet<PublicKey>,
 }
 
 impl ListenedKeys {
-    /// The keys that matter now, as many as relays take.
-    pub(super) fn choose(inboxes: &InboxKeys, sessions: &SessionKeys) -> Self {
-        Self {
-            inboxes: inboxes.listening().collect(),
-            sessions: sessions.listening().into_iter().take(SESSION_KEYS_MAX).collect(),
-        }
+    /// The keys that matter now, as many as relays take; `before` are those asked for last.
+    pub(super) fn choose(inboxes: &InboxKeys, sessions: &SessionKeys, before: &Self) -> Self {
+        let listening: Vec<(PublicKey, bool)> =
+            sessions.listening().into_iter().take(SESSION_KEYS_MAX).collect();
+        let all: BTreeSet<PublicKey> = listening.iter().map(|(key, _)| *key).collect();
+        let finished: BTreeSet<PublicKey> =
+            listening.iter().filter(|(_, is_finished)| *is_finished).map(|(key, _)| *key).collect();
+        let moving = finished.difference(&before.ended).count();
+        let gone = before.ended.difference(&all).count();
+        let has_to_move = moving > LATELY_MAX || (gone > GONE_MAX && !finished.is_empty());
+        let ended = if has_to_move { finished } else { before.ended.clone() };
+        let lately = all.difference(&ended).copied().collect();
+        Self { inboxes: inboxes.listening().collect(), lately, ended }
     }
 
-    /// One filter for job opens, and as many for frames as the keys need.
+    /// True when the request for ended sessions has to be written anew, too.
+    pub(super) fn has_moved(&self, before: &Self) -> bool {
+        self.ended != before.ended
+    }
+
+    /// What each job asks for anew: a filter for job opens, and as many for frames as the keys need.
     pub(super) fn filters(&self) -> Vec<Filter> {
         let opens = filters::of_kinds_to(&[EPHEMERAL_GIFT_WRAP], self.inboxes.iter().copied());
-        let sessions: Vec<PublicKey> = self.sessions.iter().copied().collect();
-        let frames = sessions
-            .chunks(FILTER_KEYS_MAX)
-            .map(|keys| filters::of_kinds_to(&[SESSION_FRAME], keys.iter().copied()));
-        std::iter::once(opens).chain(frames).collect()
+        std::iter::once(opens).chain(for_frames(&self.lately)).collect()
+    }
+
+    /// For the frames of ended sessions.
+    pub(super) fn filters_of_ended(&self) -> Vec<Filter> {
+        for_frames(&self.ended).collect()
     }
 }
 
+fn for_frames(sessions: &BTreeSet<PublicKey>) -> impl Iterator<Item = Filter> {
+    let sessions: Vec<PublicKey> = sessions.iter().copied().collect();
+    let filter = |keys: &[PublicKey]| filters::of_kinds_to(&[SESSION_FRAME], keys.iter().copied());
+    sessions.chunks(FILTER_KEYS_MAX).map(filter).collect::<Vec<_>>().into_iter()
+}
+
+/// Ended sessions that are asked for with each job, until they move.
+const LATELY_MAX: usize = 32;
+/// Keys that are asked for although their sessions are forgotten, until the ended ones are written anew.
+const GONE_MAX: usize = 256;
 /// Keys in one filter: relays limit the values of a tag.
 const FILTER_KEYS_MAX: usize = 512;
 /// Three full filters are a request of 103 KB: strict relays, ours too, take messages of 128 KiB.
@@ -76,32 +105,59 @@ mod tests {
         let done = open(&mut sessions, SESSION_KEYS_MAX);
         done.iter().for_each(|job| sessions.finish(job));
         let last = open(&mut sessions, 600);
-        let listened = ListenedKeys::choose(&inboxes, &sessions);
-        assert_eq!(listened.sessions.len(), SESSION_KEYS_MAX);
-        assert!(listened.sessions.is_superset(&keys(&sessions, &first)), "the oldest open job");
-        assert!(listened.sessions.is_superset(&keys(&sessions, &last)));
+        let listened = ListenedKeys::choose(&inboxes, &sessions, &ListenedKeys::default());
+        assert_eq!(listened.lately.len(), 601);
+        assert!(listened.lately.is_superset(&keys(&sessions, &first)), "the oldest open job");
+        assert!(listened.lately.is_superset(&keys(&sessions, &last)));
         // The rest is for those that finished last.
         let rest = SESSION_KEYS_MAX - 601;
-        assert!(listened.sessions.is_superset(&keys(&sessions, &done[done.len() - rest..])));
+        assert_eq!(listened.ended, keys(&sessions, &done[done.len() - rest..]));
 
-        let filters = listened.filters();
+        let sizes = |filters: &[Filter]| -> Vec<usize> {
+            filters.iter().flat_map(|filter| filter.generic_tags.values().map(BTreeSet::len)).collect()
+        };
+        assert_eq!(sizes(&listened.filters()), [1, 512, 89]);
+        assert_eq!(sizes(&listened.filters_of_ended()), [512, 423]);
+    }
+
+    #[test]
+    fn as_many_open_jobs_as_there_may_be_fit_one_message_of_a_strict_relay() {
+        let (mut inboxes, mut sessions) = (InboxKeys::default(), SessionKeys::default());
+        inboxes.make(UnixSeconds(9));
+        open(&mut sessions, SESSION_KEYS_MAX);
+        let filters = ListenedKeys::choose(&inboxes, &sessions, &ListenedKeys::default()).filters();
         assert_eq!(filters.len(), 4);
-        let sizes: Vec<_> = filters.iter().flat_map(|f| f.generic_tags.values().map(BTreeSet::len)).collect();
-        assert_eq!(sizes, [1, 512, 512, 512]);
         assert!(serde_json::to_string(&filters).unwrap().len() < 2 * EVENT_BYTES_MAX - 1_024);
+    }
+
+    #[test]
+    fn sessions_that_ended_move_many_at_a_time_and_no_key_is_ever_left_out() {
+        let (inboxes, mut sessions) = (InboxKeys::default(), SessionKeys::default());
+        let (mut listened, mut moves) = (ListenedKeys::default(), 0);
+        for _ in 0..200 {
+            let job = open(&mut sessions, 1);
+            sessions.finish(&job[0]);
+            let now = ListenedKeys::choose(&inboxes, &sessions, &listened);
+            moves += usize::from(now.has_moved(&listened));
+            listened = now;
+            assert!(listened.lately.len() <= LATELY_MAX);
+        }
+        let all: BTreeSet<PublicKey> = sessions.listening().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(listened.lately.union(&listened.ended).copied().collect::<BTreeSet<_>>(), all);
+        assert_eq!(moves, 200 / (LATELY_MAX + 1));
     }
 
     #[test]
     fn a_finish_or_a_session_that_came_and_went_asks_for_nothing_new() {
         let (inboxes, mut sessions) = (InboxKeys::default(), SessionKeys::default());
         let jobs = open(&mut sessions, 513);
-        let before = ListenedKeys::choose(&inboxes, &sessions);
+        let before = ListenedKeys::choose(&inboxes, &sessions, &ListenedKeys::default());
         assert_eq!(before.filters().len(), 3);
         sessions.finish(&jobs[0]);
         let refused = open(&mut sessions, 1);
         sessions.close(&refused[0]);
-        assert!(ListenedKeys::choose(&inboxes, &sessions) == before);
+        assert!(ListenedKeys::choose(&inboxes, &sessions, &before) == before);
         sessions.close(&jobs[0]);
-        assert!(ListenedKeys::choose(&inboxes, &sessions) != before);
+        assert!(ListenedKeys::choose(&inboxes, &sessions, &before) != before);
     }
 }

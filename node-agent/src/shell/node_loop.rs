@@ -44,6 +44,8 @@ pub(super) struct NodeLoop {
     inputs: mpsc::Sender<Input>,
     papers: mpsc::UnboundedSender<Paper>,
     subscription: Subscription,
+    /// Frames of sessions that ended: whoever lost some asks for them.
+    ended: Subscription,
     /// What routers tell this node of their decisions.
     told: Subscription,
     standings: StandingBook,
@@ -100,7 +102,8 @@ impl NodeLoop {
         Self {
             core,
             identity,
-            subscription: pool.subscribe(RelayRole::Stream, vec![nothing]),
+            subscription: pool.subscribe(RelayRole::Stream, vec![nothing.clone()]),
+            ended: pool.subscribe(RelayRole::Stream, vec![nothing]),
             told: pool.subscribe(RelayRole::Discovery, vec![to_us]),
             standings: StandingBook::open(&config.data_dir, &config.routers),
             pool,
@@ -151,6 +154,7 @@ impl NodeLoop {
                 Some(input) = incoming.recv() => Wake::Input(input),
                 Some(event) = self.gate.recv() => Wake::Written(event),
                 Some(event) = self.subscription.recv() => Wake::Event(event),
+                Some(event) = self.ended.recv() => Wake::Event(event),
                 Some(event) = self.told.recv() => Wake::Event(event),
                 Some(paper) = filed.recv() => Wake::Filed(paper),
                 () = tokio::time::sleep(wait) => Wake::Deadline,
@@ -221,7 +225,11 @@ impl NodeLoop {
     /// Asks relays for the keys there are now, when these are others than before.
     fn listen_again(&mut self) {
         (self.has_new_key, self.has_old_key) = (false, false);
-        let keys = ListenedKeys::choose(&self.inboxes, &self.sessions);
+        let keys = ListenedKeys::choose(&self.inboxes, &self.sessions, &self.listened);
+        if keys.has_moved(&self.listened) {
+            // First, so that what moves is asked for by one of the two at any time.
+            self.ended.update(keys.filters_of_ended());
+        }
         if keys != self.listened {
             self.subscription.update(keys.filters());
             self.listened = keys;

@@ -77,10 +77,10 @@ impl SessionKeys {
     }
 
     /// Keys that frames may come to: of open sessions first, the newest before older ones.
-    pub(super) fn listening(&self) -> Vec<PublicKey> {
+    pub(super) fn listening(&self) -> Vec<(PublicKey, bool)> {
         let mut sessions: Vec<_> = self.sessions.values().collect();
         sessions.sort_unstable_by_key(|session| (session.is_finished, Reverse(session.since)));
-        sessions.into_iter().map(SessionSecrets::public_key).collect()
+        sessions.into_iter().map(|session| (session.public_key(), session.is_finished)).collect()
     }
 
     /// A session.

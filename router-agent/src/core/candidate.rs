@@ -145,7 +145,7 @@ pub struct FleetPrior {
     pub decode_ms: f64,
     /// What each job beside it adds to that, as a share.
     pub decode_job_share: f64,
-    /// Slots.
+    /// Slots; 0 while no median is known.
     pub slots: f64,
     /// Jobs of others for each slot.
     pub others_per_slot: f64,
@@ -171,7 +171,7 @@ impl Default for FleetPrior {
             prefill_ms: 2.0,
             decode_ms: 50.0,
             decode_job_share: 0.05,
-            slots: 1.0,
+            slots: 0.0,
             others_per_slot: 0.0,
             output_tokens: 256.0,
             input_rate: 0.0,

@@ -4,7 +4,7 @@
 //! charges more than its ticket allows, is evidence that the node itself has signed. What was forgotten is never taken
 //! for what never was: the book knows since when it remembers everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use fedai_protocol::decision_record::{DecisionRecord, Verdict};
 use fedai_protocol::limits::ROUTER_OPEN_QUOTES_MAX;
@@ -181,8 +181,9 @@ pub enum Standing {
 #[derive(Clone, Debug, Default)]
 pub struct DispatchBook {
     tickets: BTreeMap<EventId, Box<Ticket>>,
-    by_expiry: BTreeMap<(UnixSeconds, EventId), ()>,
-    by_client: BTreeMap<(PublicKey, EventId), ()>,
+    /// In the order of issue within a second.
+    by_expiry: BTreeMap<UnixSeconds, VecDeque<EventId>>,
+    by_client: BTreeMap<PublicKey, VecDeque<EventId>>,
     /// How many tickets name a node.
     by_node: BTreeMap<PublicKey, usize>,
     flying: BTreeMap<(PublicKey, EventId), ()>,
@@ -228,14 +229,14 @@ impl DispatchBook {
             return false;
         }
         while self.tickets.len() >= self.tickets_max.unwrap_or(ROUTER_OPEN_QUOTES_MAX) {
-            let Some(((_, oldest), ())) = self.by_expiry.pop_first() else { break };
+            let Some(oldest) = self.pop_oldest(UnixSeconds(u64::MAX)) else { break };
             self.forget(&oldest);
         }
         let reserved = self.reserved.remove(&message.request).map(|(_, flight)| flight);
         let luck_permille = reserved.map_or(luck_permille, |flight| flight.luck_permille);
         let flight = reserved.or(flight);
-        self.by_expiry.insert((message.expires_at, id), ());
-        self.by_client.insert((message.client, id), ());
+        self.by_expiry.entry(message.expires_at).or_default().push_back(id);
+        self.by_client.entry(message.client).or_default().push_back(id);
         for named in &message.nodes {
             let tickets = self.by_node.entry(named.node).or_default();
             *tickets = tickets.saturating_add(1);
@@ -350,17 +351,14 @@ impl DispatchBook {
     /// The open tickets of `client` that name `node` first, are not served, and whose failure was not reported yet:
     /// each is reported once.
     pub fn report_failure(&mut self, client: &PublicKey, node: &PublicKey, now: UnixSeconds) -> Vec<EventId> {
-        let of_client = self.by_client.range((*client, EventId::all_zeros())..);
-        let open: Vec<EventId> =
-            of_client.take_while(|((key, _), ())| key == client).map(|((_, id), ())| *id).collect();
         let mut reported = Vec::new();
-        for id in open {
-            let Some(ticket) = self.tickets.get_mut(&id) else { continue };
+        for id in self.by_client.get(client).into_iter().flatten() {
+            let Some(ticket) = self.tickets.get_mut(id) else { continue };
             let first = ticket.dispatch.nodes.first().is_some_and(|first| first.node == *node);
             let unserved = !ticket.receipts.authors().any(|by| by == node);
             if ticket.dispatch.expires_at >= now && first && unserved && !ticket.failure_reported {
                 ticket.failure_reported = true;
-                reported.push(id);
+                reported.push(*id);
             }
         }
         reported
@@ -428,14 +426,19 @@ impl DispatchBook {
     /// Forgets what is long over: the same tickets at the same time, whoever asks.
     pub fn forget_old(&mut self, now: UnixSeconds) {
         let before = now.minus(REMEMBER_SECONDS);
-        while let Some(((expires_at, id), ())) = self.by_expiry.first_key_value() {
-            if *expires_at >= before {
-                break;
-            }
-            let id = *id;
-            self.by_expiry.pop_first();
-            self.forget(&id);
+        while let Some(oldest) = self.pop_oldest(before) {
+            self.forget(&oldest);
         }
+    }
+
+    /// The ticket that expires first, when it does so before this.
+    fn pop_oldest(&mut self, before: UnixSeconds) -> Option<EventId> {
+        let mut first = self.by_expiry.first_entry().filter(|first| *first.key() < before)?;
+        let oldest = first.get_mut().pop_front();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        oldest
     }
 
     /// Number of tickets remembered.
@@ -460,7 +463,15 @@ impl DispatchBook {
             if let Some(flight) = ticket.flight {
                 self.flying.remove(&(flight.node, *id));
             }
-            self.by_client.remove(&(ticket.dispatch.client, *id));
+            if let Some(tickets) = self.by_client.get_mut(&ticket.dispatch.client) {
+                // The oldest are the first to go.
+                if let Some(place) = tickets.iter().position(|ticket| ticket == id) {
+                    tickets.remove(place);
+                }
+                if tickets.is_empty() {
+                    self.by_client.remove(&ticket.dispatch.client);
+                }
+            }
             for named in &ticket.dispatch.nodes {
                 if let Some(tickets) = self.by_node.get_mut(&named.node) {
                     *tickets = tickets.saturating_sub(1);

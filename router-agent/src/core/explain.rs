@@ -34,7 +34,8 @@ impl Story<'_> {
         kept.dedup();
         let mass = |weight: f64, known: f64| known + self.drawn.unproven_scale * (weight - known);
         let all: f64 = scratch.blocks.iter().map(|judged| mass(judged.sum, judged.sum_known)).sum();
-        let mut candidates: Vec<Candidate> = kept.iter().filter_map(|at| self.eligible(*at, all)).collect();
+        let mut candidates = Vec::with_capacity(kept.len().saturating_add(scratch.rejected.len()));
+        candidates.extend(kept.iter().filter_map(|at| self.eligible(*at, all)));
         candidates.extend(scratch.rejected.iter().filter_map(|(at, code)| {
             let row = sitting.row(sitting.place(*at)?)?;
             Some(Candidate {

@@ -3,6 +3,8 @@
 //!
 //! Nothing here depends on the order of arrival: fleets are sorted by model, rows by node and offer.
 
+use fedai_protocol::limits::QUOTE_NODES_MAX;
+
 use super::candidate::{CandidateView, Fleet};
 use super::columns::{Block, Numbers, PLAIN, TEXT};
 use super::filter::{Filter, FilterCode, RELAX_ORDER};
@@ -31,6 +33,27 @@ pub struct Scratch {
     is_soft: bool,
     /// Positions that are judged from their rows: the previous node and the excluded ones.
     special: Vec<usize>,
+    pub(super) recording: Recording,
+}
+
+/// How much of a decision its record tells. What is decided is the same with either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recording {
+    /// The best candidates and some of the rejected, for people who ask why.
+    #[default]
+    Full,
+    /// Hardly more than who was drawn, where nobody reads it.
+    Named,
+}
+
+impl Recording {
+    /// Eligible candidates that a record keeps: the fallbacks of a quote at least are taken from them.
+    pub(super) const fn best_max(self) -> usize {
+        match self {
+            Self::Full => 32,
+            Self::Named => QUOTE_NODES_MAX + 1,
+        }
+    }
 }
 
 /// Eight candidates, judged.
@@ -83,6 +106,12 @@ impl Judged {
 }
 
 impl Scratch {
+    /// For decisions with such records.
+    #[must_use]
+    pub fn recording(recording: Recording) -> Self {
+        Self { recording, ..Self::default() }
+    }
+
     /// Judges every candidate of sorted fleets.
     pub(super) fn judge(&mut self, fleets: &[&Fleet], predictions: &[Prediction<'_>], filter: &Filter<'_>) {
         self.blocks.clear();

@@ -80,6 +80,7 @@ use self::trust_book::TrustBook;
 pub use self::dispute::DisputeGrade;
 pub use self::evidence::{AckHeard, AckProof};
 pub use self::journal_record::{JournalKind, Restored, RestoredRecord};
+pub use self::judging::Recording;
 
 /// Time between two ticks, in microseconds.
 const TICK_MICROS: u64 = 1_000_000;
@@ -274,6 +275,13 @@ impl RouterCore {
     #[must_use]
     pub fn keeping(mut self, keeping: KeepInputs) -> Self {
         self.keeping = keeping;
+        self
+    }
+
+    /// How much records of decisions tell.
+    #[must_use]
+    pub fn recording(mut self, recording: Recording) -> Self {
+        self.scratch = Scratch::recording(recording);
         self
     }
 

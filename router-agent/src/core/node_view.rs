@@ -244,7 +244,10 @@ impl NodeView {
         policy: &Policy,
         trust: &Trust,
     ) {
-        let untested_max = (policy.slots_per_median_max * prior.slots).max(1.0);
+        // Without a median there is nothing yet to hold a claim to: that lasts for the first seconds of a model.
+        let is_known = prior.slots > 0.0;
+        let untested_max =
+            if is_known { (policy.slots_per_median_max * prior.slots).max(1.0) } else { f64::INFINITY };
         row.slots = self.slots.believed(f64::from(row.facts.slots.max(1)), untested_max);
         row.learned_cap = self.cap.get();
         row.rtt_ms = self.rtt.value().unwrap_or(prior.rtt_ms);

@@ -2,8 +2,7 @@
 //!
 //! Keys are free, so the bucket of one key only stops honest mistakes; the global bucket bounds the work.
 
-use std::collections::BTreeMap;
-
+use fedai_protocol::swept_map::SweptMap;
 use fedai_protocol::{PublicKey, UnixMicros};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +37,7 @@ impl Bucket {
 pub struct RateLimit {
     per_key: Rate,
     global: Rate,
-    keys: BTreeMap<PublicKey, Bucket>,
+    keys: SweptMap<PublicKey, Bucket>,
     all: Option<Bucket>,
 }
 
@@ -46,7 +45,7 @@ impl RateLimit {
     /// Empty of use.
     #[must_use]
     pub const fn new(per_key: Rate, global: Rate) -> Self {
-        Self { per_key, global, keys: BTreeMap::new(), all: None }
+        Self { per_key, global, keys: SweptMap::new(), all: None }
     }
 
     /// Takes one request of `key`; otherwise the milliseconds until the next one is taken.
@@ -60,15 +59,10 @@ impl RateLimit {
         if all < 1.0 {
             return Err(wait(all, self.global));
         }
-        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(key) {
-            let rate = self.per_key;
-            self.keys.retain(|_, bucket| bucket.refilled(now, rate) < rate.burst);
-            if self.keys.len() >= KEYS_MAX {
-                return Err(1_000);
-            }
-        }
+        let (rate, taken) = (self.per_key, Bucket { level: own - 1.0, at: now });
+        let is_full = |bucket: &Bucket| bucket.refilled(now, rate) >= rate.burst;
+        *self.keys.get_or_insert(*key, taken, KEYS_MAX, is_full).ok_or(1_000_u64)? = taken;
         self.all = Some(Bucket { level: all - 1.0, at: now });
-        self.keys.insert(*key, Bucket { level: own - 1.0, at: now });
         Ok(())
     }
 }

@@ -314,7 +314,10 @@ impl Epoch {
 }
 
 fn add(totals: &mut BTreeMap<String, Totals>, entry: &Counted) {
-    let sums = totals.entry(entry.model.clone()).or_default();
+    let sums = match totals.get_mut(&entry.model) {
+        Some(sums) => sums,
+        None => totals.entry(entry.model.clone()).or_default(),
+    };
     sums.count += 1;
     sums.input_tokens = sums.input_tokens.saturating_add(entry.input_tokens);
     sums.output_tokens = sums.output_tokens.saturating_add(entry.output_tokens);

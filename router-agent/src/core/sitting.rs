@@ -18,9 +18,6 @@ use super::prediction::Prediction;
 
 pub use super::judging::Scratch;
 
-/// Eligible candidates that a full record keeps.
-const BEST_MAX: usize = 32;
-
 /// Where a candidate stands: the fleet (sorted by model) and its row there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -250,8 +247,8 @@ impl<'a> Sitting<'a> {
     /// Finds the best candidates, best first; ties by position.
     pub(super) fn rank(&mut self) {
         let scratch = &mut *self.scratch;
-        let (allowed, best) = (scratch.allowed, &mut scratch.best);
-        let mut found: Vec<(f32, usize)> = Vec::with_capacity(BEST_MAX + 1);
+        let (allowed, most, best) = (scratch.allowed, scratch.recording.best_max(), &mut scratch.best);
+        let mut found: Vec<(f32, usize)> = Vec::with_capacity(most + 1);
         let mut worst = f32::MAX;
         for (block, judged) in scratch.blocks.iter().enumerate() {
             // Most blocks have nobody as good as those already found.
@@ -264,8 +261,8 @@ impl<'a> Sitting<'a> {
                 }
                 let place = found.partition_point(|(other, _)| *other <= utility);
                 found.insert(place, (utility, block * LANES + lane));
-                found.truncate(BEST_MAX);
-                if let (BEST_MAX, Some((last, _))) = (found.len(), found.last()) {
+                found.truncate(most);
+                if let Some((last, _)) = found.get(most - 1) {
                     worst = *last;
                 }
             }

@@ -56,6 +56,8 @@ pub struct NodeActor {
     has_stalled: bool,
     bends: bool,
     last_receipt: Option<VerifiedEvent>,
+    /// Room for what the core asks for.
+    actions: Vec<Action>,
     /// What is wrong with it now.
     pub faults: Active,
 }
@@ -107,6 +109,7 @@ impl NodeActor {
             has_stalled: false,
             bends: false,
             last_receipt: None,
+            actions: Vec::new(),
             faults: Active::default(),
         }
     }
@@ -253,15 +256,16 @@ impl NodeActor {
     pub fn take(&mut self, input: Input, turn: &mut Turn<'_>) {
         let mut inputs = VecDeque::new();
         let mut next = Some(input);
+        let mut actions = core::mem::take(&mut self.actions);
         while let Some(input) = next {
-            let Some(life) = &mut self.life else { return };
-            let mut actions = Vec::new();
+            let Some(life) = &mut self.life else { break };
             life.core.handle(turn.now, input, &mut actions);
-            for action in actions {
+            for action in actions.drain(..) {
                 inputs.extend(self.perform(action, turn));
             }
             next = inputs.pop_front();
         }
+        self.actions = actions;
     }
 
     fn perform(&mut self, action: Action, turn: &mut Turn<'_>) -> Option<Input> {

@@ -84,6 +84,8 @@ pub struct RelayModel {
     jitter_micros: f64,
     listeners: IdMap<PublicKey, Party>,
     carried: Carried,
+    /// Room for the relays that carry an event, and how long each takes.
+    carrying: Vec<(usize, u64)>,
 }
 
 impl RelayModel {
@@ -100,6 +102,7 @@ impl RelayModel {
             jitter_micros: jitter_ms as f64 * 1_000.0,
             listeners: IdMap::default(),
             carried: Carried::default(),
+            carrying: Vec::new(),
         }
     }
 
@@ -185,7 +188,9 @@ impl RelayModel {
             return Ok(Carriage::default());
         }
         let is_stored = STORED.contains(&kind);
-        let (mut carriage, mut is_taken, mut carrying) = (Carriage::default(), false, Vec::new());
+        let (mut carriage, mut is_taken) = (Carriage::default(), false);
+        let mut carrying = core::mem::take(&mut self.carrying);
+        carrying.clear();
         for (index, relay) in self.relays.iter_mut().enumerate() {
             let trip = self.way_micros.saturating_add(chance.exponential(self.jitter_micros));
             if self.cuts.is_cut(*from, index, Way::Out) || relay.faults.strikes(FaultKind::RelayDrop) {
@@ -205,6 +210,7 @@ impl RelayModel {
             }
             self.hand_on(sent, Party::Router(number), payload, &carrying, &mut carriage);
         }
+        self.carrying = carrying;
         carriage.again = (is_stored && !is_taken).then(|| now.plus_millis(outbox_wait_ms(*tries)));
         Ok(carriage)
     }

@@ -30,6 +30,7 @@ use crate::relay_model::RelayModel;
 use crate::router_actor::RouterActor;
 use crate::run_log::RunLog;
 use crate::scenario::{START, Scenario};
+use crate::turn::{Effect, Fact};
 use crate::wire::Mint;
 use crate::workload::ArrivalQueue;
 
@@ -41,6 +42,8 @@ pub struct World {
     relay_chance: Chance,
     market_chance: Chance,
     mint: Mint,
+    /// For what a turn comes to, used again by the next one.
+    room: (Vec<Effect>, Vec<Fact>),
     parties: Parties,
     owners: Owners,
     prices: BTreeMap<usize, repricing::Seller>,
@@ -87,6 +90,7 @@ impl World {
             relay_chance: Chance::new(scenario.seed, Stream::Relay),
             market_chance: Chance::new(scenario.seed, Stream::Market),
             mint,
+            room: (Vec::new(), Vec::new()),
             owners: Owners::default(),
             prices: BTreeMap::new(),
             oracle: hooks.wants_oracle.then(OracleHandle::default),

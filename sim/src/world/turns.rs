@@ -47,22 +47,23 @@ impl World {
     ) -> Result<(), Violation> {
         let now = self.agenda.now();
         let clock = self.clock_of(party);
-        let mut turn = Turn::new(clock, &mut self.mint);
+        let mut turn = Turn::with_room(clock, &mut self.mint, core::mem::take(&mut self.room));
         action(&mut self.parties, &mut turn);
-        let Turn { effects, facts, .. } = turn;
+        let Turn { mut effects, mut facts, .. } = turn;
         self.log.events = self.log.events.saturating_add(1);
         if let Party::Node(index) = party {
             self.watch_node(now, index);
         }
-        for fact in facts {
+        for fact in facts.drain(..) {
             self.note(now, party, fact)?;
         }
-        for effect in effects {
+        for effect in effects.drain(..) {
             if self.crashes_before_effect(party) {
                 return self.crash(party);
             }
             self.apply(now, party, effect)?;
         }
+        self.room = (effects, facts);
         if let Party::Client(job) = party
             && self.parties.clients.get(&job).is_some_and(|client| client.is_ended())
             && self.scenario.tamper != Some(Tamper::ForgetEnding)

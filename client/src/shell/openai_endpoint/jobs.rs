@@ -90,7 +90,7 @@ async fn whole(kind: JobEndpoint, mut purchase: Purchase) -> Result<Response, Ap
         match progress {
             Progress::Opening(at) => place = at,
             Progress::Lines(lines) => {
-                lines.into_iter().for_each(|line| assembly.push(line.index, line.choice));
+                lines.into_iter().for_each(|line| assembly.push(line.index, line.choice()));
             }
         }
     }

@@ -92,7 +92,7 @@ impl Stream {
     fn events(&self, lines: Vec<OutputLine>) -> Bytes {
         let mut text = String::new();
         for line in lines {
-            push_event(&mut text, &self.head.chunk(line.choice));
+            push_event(&mut text, &self.head.chunk(line.choice()));
         }
         Bytes::from(text)
     }
