@@ -2,6 +2,8 @@
 //! no output, no key of a session.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fedai_protocol::decision_record::DecisionRecord;
 use fedai_protocol::{EventId, PublicKey};
@@ -13,6 +15,8 @@ use super::private_file;
 const FOLDER: &str = "decisions";
 /// Records kept; the oldest go first.
 const RECORDS_MAX: usize = 2_000;
+/// Records written from one look for old ones to the next: a look reads the whole folder.
+const LOOK_EVERY: u32 = 200;
 /// Shortest part of an id that is looked up.
 const PREFIX_MIN: usize = 4;
 
@@ -70,13 +74,15 @@ pub enum JobRecordError {
 #[derive(Clone, Debug)]
 pub struct JobRecords {
     folder: PathBuf,
+    /// Written by this process.
+    written: Arc<AtomicU32>,
 }
 
 impl JobRecords {
     /// The records of a data folder.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { folder: data.join(FOLDER) }
+        Self { folder: data.join(FOLDER), written: Arc::default() }
     }
 
     /// Keeps a record under its job, else under its request.
@@ -85,8 +91,10 @@ impl JobRecords {
         let path = self.folder.join(format!("{id}.json"));
         let disk = |source| JobRecordError::Disk { path: path.display().to_string(), source };
         let text = serde_json::to_vec(record).map_err(|error| disk(error.into()))?;
-        private_file::write_whole(&path, &text).map_err(disk)?;
-        self.prune();
+        private_file::write_unsynced(&path, &text).map_err(disk)?;
+        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
+            self.prune();
+        }
         Ok(())
     }
 
@@ -130,11 +138,45 @@ impl JobRecords {
         if files.len() <= RECORDS_MAX {
             return;
         }
-        files.sort_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok());
+        files.sort_by_cached_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok());
         let surplus = files.len().saturating_sub(RECORDS_MAX);
         for path in files.into_iter().take(surplus) {
             // Another process may have pruned it first.
             drop(std::fs::remove_file(path));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_are_written_about_as_many_stay_as_are_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let records = JobRecords::new(data.path());
+        std::fs::create_dir_all(&records.folder).unwrap();
+        for number in 0..RECORDS_MAX + 50 {
+            std::fs::write(records.folder.join(format!("{number}.json")), "{}").unwrap();
+        }
+        let id = |number: u8| EventId::from_byte_array([number; 32]);
+        let key = PublicKey::from_byte_array([7; 32]);
+        let record = |number| JobRecord {
+            v: 1,
+            request: id(number),
+            router: key,
+            decision: String::new(),
+            record: None,
+            job: None,
+            node: None,
+            receipt: None,
+            attempts: Vec::new(),
+        };
+        records.keep(&record(1)).unwrap();
+        assert_eq!(records.files().len(), RECORDS_MAX, "the first one looks");
+        (2..=100).for_each(|number| records.keep(&record(number)).unwrap());
+        assert_eq!(records.files().len(), RECORDS_MAX + 99, "the next ones do not");
+        assert_eq!(records.find(&id(100).to_hex()).unwrap().request, id(100));
     }
 }
