@@ -114,6 +114,7 @@ fn a_router_that_has_just_heard_of_its_first_node_believes_its_slots() {
     }
     assert_eq!(in_flight(&world), 16);
     let actions = world.ask(request(Mode::Balanced));
-    let refused = |action: &Action| matches!(action, Action::Refuse { refusal, .. } if refusal.code == RefusalCode::Busy);
+    let is_busy = |refusal: &Refusal| refusal.code == RefusalCode::Busy;
+    let refused = |action: &Action| matches!(action, Action::Refuse { refusal, .. } if is_busy(refusal));
     assert!(actions.iter().any(refused), "{actions:?}");
 }

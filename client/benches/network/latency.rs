@@ -168,7 +168,7 @@ fn print(targets: &[Target], rounds: usize) {
         ("first token", |target| &target.first),
         ("answer complete", |target| &target.complete),
         ("receipt checked (whole ms)", |target| &target.checked),
-        ("receipt kept, word on it stored by the relay", |target| &target.settled),
+        ("receipt and word on it kept on disk", |target| &target.settled),
     ];
     heading(targets);
     for (name, pick) in rows {

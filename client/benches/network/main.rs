@@ -3,7 +3,8 @@
 //! Relay, router and node are the built `fedai` binary, each a process of its own on a port that the kernel chose;
 //! the buyers are this process. Prints Markdown tables; asserts nothing. `cargo bench -p fedai-client --bench network`,
 //! with `-- --quick` for a short run that only shows that everything works. `-- --upstream HOST:PORT` only serves the
-//! runner that costs nothing, for `client/benches/peers.py`. `-- --cancelling` and `-- --streaming MINUTES` measure only that.
+//! runner that costs nothing, for `client/benches/peers.py`. `-- --cancelling` and `-- --streaming MINUTES` measure
+//! only that.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, unreachable_pub, reason = "a benchmark reads the clock")]
 

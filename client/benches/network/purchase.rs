@@ -31,7 +31,7 @@ pub struct Moments {
     pub complete: Duration,
     /// The receipt was checked, in whole milliseconds.
     pub checked: Duration,
-    /// The receipt is on disk, and the relay has stored the word on it.
+    /// The receipt is on disk, with the word on it.
     pub settled: Duration,
     /// Nodes or rounds beyond the first that were needed.
     pub retries: usize,

@@ -1,6 +1,5 @@
 //! A runner that costs nothing: an OpenAI-compatible server in this process that says sixteen tokens at once, streamed
-//! or whole, as the request asks. A prompt that begins with `pace MS` gets as many tokens as it allows, one each so many
-//! milliseconds.
+//! or whole, as the request asks. A prompt `pace MS` gets as many tokens as it allows, one each so many milliseconds.
 
 use std::net::SocketAddr;
 use std::sync::{LazyLock, Mutex};

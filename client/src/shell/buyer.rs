@@ -13,6 +13,7 @@ use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::config::RouterWish;
 use super::gateways::Gateways;
@@ -115,6 +116,8 @@ pub struct Buyer {
     pub(crate) gateways: Gateways,
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
+    /// Words on receipts that relays have not confirmed yet.
+    pub(crate) words: TaskTracker,
 }
 
 impl Buyer {
@@ -136,7 +139,15 @@ impl Buyer {
         let timing = JourneyTiming::default();
         let (store, records) = (ReceiptStore::new(data), JobRecords::new(data));
         let gateways = Gateways::new(DirectWish::default(), &pool);
-        Self { pool, store, records, timing, gateways, budgets: RetryBudgets::default() }
+        Self {
+            pool,
+            store,
+            records,
+            timing,
+            gateways,
+            budgets: RetryBudgets::default(),
+            words: TaskTracker::new(),
+        }
     }
 
     /// With another wish about going straight to nodes.
@@ -213,8 +224,10 @@ impl Buyer {
         }
     }
 
-    /// Ends the connections.
+    /// Waits until relays have the last words on receipts, then ends the connections.
     pub async fn close(&self) {
+        self.words.close();
+        self.words.wait().await;
         self.gateways.close().await;
         self.pool.shutdown().await;
     }

@@ -36,7 +36,7 @@ use crate::core::journey_step::{JourneyAction, JourneyInput};
 use crate::core::quote_check::{Question, Ticket};
 use crate::core::session_door::SessionDoor;
 
-/// Wait for relays to take the word on a receipt before the program may end.
+/// Wait for relays to take the word on a receipt.
 const ACK_WAIT: Duration = Duration::from_secs(3);
 /// Wait for the profiles of routers that a full one named.
 const FIND_WAIT: Duration = Duration::from_millis(1_500);
@@ -54,7 +54,6 @@ pub(crate) struct JobRun<'a> {
     spare: Option<SigningKey>,
     wrap: Option<WrapKeys>,
     sessions: BTreeMap<u32, OpenSession>,
-    acks: Vec<tokio::task::JoinHandle<()>>,
     last_ack: Option<(VerifiedEvent, bool)>,
     /// The last attempt's ticket, node and job, for the record of a job without an answer.
     last_open: Option<(Ticket, RecordedOutcome)>,
@@ -94,7 +93,6 @@ impl<'a> JobRun<'a> {
             spare: Some(spare),
             wrap,
             sessions: BTreeMap::new(),
-            acks: Vec::new(),
             last_ack: None,
             last_open: None,
         };
@@ -441,10 +439,17 @@ impl<'a> JobRun<'a> {
         }
         self.last_ack = Some((ack.clone(), kept.is_ok()));
         let pool = self.buyer.pool.clone();
-        self.acks.push(tokio::spawn(async move {
-            let outcome = pool.publish_stored(ack).await;
-            tracing::debug!(acks = outcome.acks, wanted = outcome.wanted, "acknowledgement published");
-        }));
+        // The answer does not wait for it; the end of the program does.
+        self.buyer.words.spawn(async move {
+            match tokio::time::timeout(ACK_WAIT, pool.publish_stored(ack)).await {
+                Ok(outcome) => {
+                    tracing::debug!(acks = outcome.acks, wanted = outcome.wanted, "acknowledgement published")
+                }
+                Err(_) => {
+                    tracing::warn!("no relay confirmed the acknowledgement; it is kept in the receipts file")
+                }
+            }
+        });
     }
 
     /// Sealed for the router of the ticket; none where we made it ourselves.
@@ -456,11 +461,6 @@ impl<'a> JobRun<'a> {
     }
 
     async fn end(mut self, ending: Result<Answer, JobFailure>) -> Result<Bought, JobFailure> {
-        for ack in self.acks.drain(..) {
-            if tokio::time::timeout(ACK_WAIT, ack).await.is_err() {
-                tracing::warn!("no relay confirmed the acknowledgement; it is kept in the receipts file");
-            }
-        }
         let answer = match ending {
             Ok(answer) => answer,
             Err(failure) => {

@@ -28,6 +28,7 @@ pub mod scheduler;
 pub mod sitting;
 pub mod spend_budget;
 pub mod status;
+pub mod ticket;
 pub mod token_norm;
 pub mod trust;
 pub mod trust_book;
