@@ -14,6 +14,7 @@ use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::quote_request::Mode;
 use fedai_protocol::router_profile::RouterFee;
 use fedai_protocol::{Msat, PublicKey, QuoteRequest, UnixMicros};
+use fedai_router_agent::core::Recording;
 use fedai_router_agent::core::candidate::{CandidateView, Fleet, FleetPrior, OfferFacts, method_bits};
 use fedai_router_agent::core::explain::travelling;
 use fedai_router_agent::core::filter::Filter;
@@ -111,9 +112,18 @@ fn fleet(mut rows: Vec<CandidateView>) -> Fleet {
 }
 
 fn decide(request: &QuoteRequest, fleet: &Fleet, seed: u64) -> Result<Decision, NoCandidate> {
+    decide_and_record(request, fleet, seed, Recording::Full)
+}
+
+fn decide_and_record(
+    request: &QuoteRequest,
+    fleet: &Fleet,
+    seed: u64,
+    recording: Recording,
+) -> Result<Decision, NoCandidate> {
     let methods = method_bits(&[PaymentMethod::Free]);
     let asked = Asked { id: event_id(1), request, fee: FEE, methods };
-    plan(NOW, seed, &asked, &Policy::default(), &[fleet], &mut Scratch::default())
+    plan(NOW, seed, &asked, &Policy::default(), &[fleet], &mut Scratch::recording(recording))
 }
 
 proptest! {
@@ -191,6 +201,24 @@ proptest! {
             prop_assert_eq!(json(&one), json(&two));
             prop_assert_eq!(one.record.digest(), two.record.digest());
         }
+    }
+
+    #[test]
+    fn a_short_record_changes_nothing_but_the_record(
+        rows in proptest::collection::vec(candidate(), 1..60), request in asked_for(), seed in any::<u64>()
+    ) {
+        let fleet = fleet(rows);
+        let full = decide_and_record(&request, &fleet, seed, Recording::Full);
+        let short = decide_and_record(&request, &fleet, seed, Recording::Named);
+        if let (Ok(full), Ok(short)) = (&full, &short) {
+            prop_assert!(short.record.candidates.len() <= full.record.candidates.len());
+            let named = |decision: &Decision| (decision.record.draw.clone(), decision.record.counterfactual.clone());
+            prop_assert_eq!(named(short), named(full));
+        }
+        let decided = |decision: Result<Decision, NoCandidate>| {
+            decision.map(|decision| (decision.choices, decision.fee, decision.ceiling, decision.hedge_after_ms))
+        };
+        prop_assert_eq!(decided(short), decided(full));
     }
 
     #[test]

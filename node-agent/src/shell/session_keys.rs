@@ -76,7 +76,8 @@ impl SessionKeys {
         }
     }
 
-    /// Keys that frames may come to: of open sessions first, the newest before older ones.
+    /// Keys that frames may come to, and whether their session has ended: of open ones first, the newest before older
+    /// ones.
     pub(super) fn listening(&self) -> Vec<(PublicKey, bool)> {
         let mut sessions: Vec<_> = self.sessions.values().collect();
         sessions.sort_unstable_by_key(|session| (session.is_finished, Reverse(session.since)));
