@@ -13,7 +13,7 @@ use super::private_file;
 
 /// Folder inside the data folder.
 const FOLDER: &str = "decisions";
-/// Records kept; the oldest go first.
+/// Records kept after a look; the oldest go first.
 const RECORDS_MAX: usize = 2_000;
 /// Records written from one look for old ones to the next: a look reads the whole folder.
 const LOOK_EVERY: u32 = 200;
