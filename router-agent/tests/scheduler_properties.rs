@@ -212,7 +212,7 @@ proptest! {
         let short = decide_and_record(&request, &fleet, seed, Recording::Named);
         if let (Ok(full), Ok(short)) = (&full, &short) {
             prop_assert!(short.record.candidates.len() <= full.record.candidates.len());
-            let named = |decision: &Decision| (decision.record.draw.clone(), decision.record.counterfactual.clone());
+            let named = |decision: &Decision| (decision.record.draw.clone(), decision.record.counterfactual);
             prop_assert_eq!(named(short), named(full));
         }
         let decided = |decision: Result<Decision, NoCandidate>| {
