@@ -144,9 +144,9 @@ pub const GATEWAY_SUBSCRIPTIONS_MAX: usize = 256;
 pub const GATEWAY_FILTER_KEYS_MAX: usize = 64;
 /// Unsent bytes of one connection to a gateway: two answers of the largest size. What does not fit is asked for again.
 pub const GATEWAY_QUEUE_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
-/// Events that one connection may send to a gateway in a minute: the pieces of the largest request in two seconds. A
-/// faster one is read more slowly, nothing is refused.
-pub const GATEWAY_EVENTS_PER_MINUTE: u32 = 24_000;
+/// Messages that one connection may send to a gateway in a minute: an endpoint with a thousand jobs a second sends
+/// three for each. Verifying that many takes a sixth of a core. A faster one is read more slowly, nothing is refused.
+pub const GATEWAY_EVENTS_PER_MINUTE: u32 = 240_000;
 /// Events that wait for the node behind its gateway; connections wait while it is full.
 pub const GATEWAY_INBOX_EVENTS_MAX: usize = 1_024;
 /// Events of its own that a gateway shows: announcements and the newest receipts.
