@@ -1,15 +1,17 @@
 //! The ground state: an append-only, hash-chained file.
 //!
-//! What [`Journal::append`] has answered is on disk: many appends share one `fdatasync` (group commit). A frame that a
-//! crash cut short at the end is cut off when the journal is opened; any other damage refuses to start, with file and
-//! offset. After one failed write or sync nothing is acknowledged any more until a restart: what the kernel did with
-//! the pages is unknown then.
+//! What [`Journal::append`] has answered is on disk: many appends share one `fdatasync` (group commit). A frame
+//! that a crash cut short at the end is cut off when the journal is opened; any other damage refuses to start, with
+//! file and offset. What can be missed is only noted, in the same order, and synced with the next append or about a
+//! second later. After one failed write or sync nothing is acknowledged any more until a restart: what the kernel
+//! did with the pages is unknown then.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use fedai_protocol::limits::JOURNAL_RECORD_BYTES_MAX;
 use tokio::sync::oneshot;
@@ -22,6 +24,9 @@ const FILE_NAME: &str = "journal.log";
 const WAITING_MAX: usize = 4_096;
 /// Bytes written before a sync, at most, so that the first waiter is not kept for ever.
 const BATCH_BYTES_MAX: usize = 4 * 1_048_576;
+/// How long notes may wait for a sync when nothing else comes, and how many batches of them when more do.
+const SYNC_WITHIN: Duration = Duration::from_secs(1);
+const UNSYNCED_MAX: u32 = 256;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,9 +100,21 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Request {
-    kind: u8,
-    payload: Vec<u8>,
-    reply: oneshot::Sender<Result<u64, JournalError>>,
+    /// Kind and payload; none for who only waits.
+    record: Option<(u8, Vec<u8>)>,
+    /// Who waits until it is on disk; nobody for a note.
+    reply: Option<Reply>,
+}
+
+type Reply = oneshot::Sender<Result<u64, JournalError>>;
+
+impl Request {
+    fn of(kind: u8, payload: &[u8], reply: Option<Reply>) -> Result<Self, JournalError> {
+        if payload.len() > JOURNAL_RECORD_BYTES_MAX {
+            return Err(JournalError::TooLarge(payload.len()));
+        }
+        Ok(Self { record: Some((kind, payload.to_vec())), reply })
+    }
 }
 
 impl Journal {
@@ -124,6 +141,29 @@ impl Journal {
     pub async fn append(&self, kind: u8, payload: &[u8]) -> Result<u64, JournalError> {
         let reply = self.request(kind, payload)?;
         reply.await.unwrap_or_else(|_| Err(stopped("writer ended")))
+    }
+
+    /// Appends records of one kind in this order; all are durable when this resolves.
+    pub async fn append_all(&self, kind: u8, payloads: &[Vec<u8>]) -> Result<(), JournalError> {
+        let replies: Vec<_> =
+            payloads.iter().map(|payload| self.request(kind, payload)).collect::<Result<_, _>>()?;
+        for reply in replies {
+            reply.await.unwrap_or_else(|_| Err(stopped("writer ended")))?;
+        }
+        Ok(())
+    }
+
+    /// Appends a record without waiting. A machine that loses its power may lose it, a process that is killed only in
+    /// the same moment.
+    pub fn note(&self, kind: u8, payload: &[u8]) -> Result<(), JournalError> {
+        self.send(Request::of(kind, payload, None)?)
+    }
+
+    /// Waits until everything that was noted is durable.
+    pub async fn flush(&self) -> Result<(), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request { record: None, reply: Some(reply) })?;
+        answer.await.unwrap_or_else(|_| Err(stopped("writer ended"))).map(drop)
     }
 
     /// [`Journal::append`] for callers outside async code.
@@ -158,13 +198,13 @@ impl Journal {
         kind: u8,
         payload: &[u8],
     ) -> Result<oneshot::Receiver<Result<u64, JournalError>>, JournalError> {
-        if payload.len() > JOURNAL_RECORD_BYTES_MAX {
-            return Err(JournalError::TooLarge(payload.len()));
-        }
         let (reply, answer) = oneshot::channel();
-        let request = Request { kind, payload: payload.to_vec(), reply };
-        self.requests.send(request).map_err(|_| stopped("writer ended"))?;
+        self.send(Request::of(kind, payload, Some(reply))?)?;
         Ok(answer)
+    }
+
+    fn send(&self, request: Request) -> Result<(), JournalError> {
+        self.requests.send(request).map_err(|_| stopped("writer ended"))
     }
 
     pub(crate) fn start(
@@ -175,7 +215,8 @@ impl Journal {
     ) -> Result<Self, std::io::Error> {
         let (requests, incoming) = mpsc::sync_channel(WAITING_MAX);
         let syncs = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer { file, path, end, hash, failed: None, syncs: Arc::clone(&syncs) };
+        let mut writer =
+            Writer { file, path, end, hash, failed: None, unsynced: 0, syncs: Arc::clone(&syncs) };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&incoming))?;
         Ok(Self { requests, syncs })
     }
@@ -187,17 +228,32 @@ struct Writer<F> {
     end: u64,
     hash: Hash,
     failed: Option<JournalError>,
+    /// Batches of notes that are written and not synced.
+    unsynced: u32,
     syncs: Arc<AtomicU64>,
 }
 
 impl<F: JournalFile> Writer<F> {
     fn run(&mut self, incoming: &mpsc::Receiver<Request>) {
-        while let Ok(first) = incoming.recv() {
+        loop {
+            let first = match self.unsynced {
+                0 => incoming.recv().ok(),
+                UNSYNCED_MAX.. => None,
+                _ => incoming.recv_timeout(SYNC_WITHIN).ok(),
+            };
+            let Some(first) = first else {
+                if self.unsynced == 0 {
+                    return;
+                }
+                self.failed =
+                    self.failed.take().or_else(|| self.sync().err().map(|e| stopped(&e.to_string())));
+                continue;
+            };
             let mut batch = vec![first];
             let mut bytes: usize = 0;
             while bytes < BATCH_BYTES_MAX {
                 let Ok(next) = incoming.try_recv() else { break };
-                bytes = bytes.saturating_add(next.payload.len());
+                bytes = bytes.saturating_add(next.record.as_ref().map_or(0, |(_, payload)| payload.len()));
                 batch.push(next);
             }
             self.commit(batch);
@@ -210,11 +266,14 @@ impl<F: JournalFile> Writer<F> {
         let mut replies = Vec::with_capacity(batch.len());
         for request in batch {
             let offset = self.end.saturating_add(bytes.len() as u64);
-            hash = frame::write(&hash, request.kind, &request.payload, &mut bytes);
-            replies.push((request.reply, offset));
+            if let Some((kind, payload)) = request.record {
+                hash = frame::write(&hash, kind, &payload, &mut bytes);
+            }
+            replies.extend(request.reply.map(|reply| (reply, offset)));
         }
         if self.failed.is_none() {
-            self.failed = self.write(&bytes).err().map(|error| stopped(&error.to_string()));
+            self.failed =
+                self.write(&bytes, !replies.is_empty()).err().map(|error| stopped(&error.to_string()));
         }
         if self.failed.is_none() {
             self.hash = hash;
@@ -226,8 +285,17 @@ impl<F: JournalFile> Writer<F> {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+    fn write(&mut self, bytes: &[u8], is_awaited: bool) -> Result<(), JournalError> {
         self.file.append(bytes).map_err(|error| io(&self.path, "append", error))?;
+        if !is_awaited {
+            self.unsynced = self.unsynced.saturating_add(1);
+            return Ok(());
+        }
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.unsynced = 0;
         self.file.sync().map_err(|error| io(&self.path, "fdatasync", error))?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())

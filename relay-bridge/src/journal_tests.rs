@@ -175,3 +175,59 @@ fn compaction_keeps_what_it_is_given_and_too_large_is_refused() {
     drop(journal);
     assert_eq!(Journal::open(dir.path()).unwrap().1.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_appended_together_keep_their_order_and_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let payloads: Vec<Vec<u8>> = (0..50_u8).map(|n| vec![n; 3]).collect();
+    journal.append_all(4, &payloads).await.unwrap();
+    assert!((1..50).contains(&journal.syncs()), "{} syncs", journal.syncs());
+    journal.append_all(4, &[]).await.unwrap();
+    drop(journal);
+    let read: Vec<Vec<u8>> =
+        Journal::open(dir.path()).unwrap().1.into_iter().map(|entry| entry.payload).collect();
+    assert_eq!(read, payloads);
+}
+
+/// Notes go to the file at once, in their place; the sync comes with the next append, or by itself.
+#[test]
+fn notes_are_written_in_order_and_synced_with_the_next_append_or_a_second_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    journal.note(1, b"a").unwrap();
+    journal.append_blocking(2, b"b").unwrap();
+    assert_eq!(journal.syncs(), 1, "one for both");
+    journal.note(3, b"c").unwrap();
+    let patience = tokio::time::Instant::now() + Duration::from_secs(20);
+    while journal.syncs() < 2 {
+        assert!(tokio::time::Instant::now() < patience, "a note was never synced");
+        std::thread::yield_now();
+    }
+    journal.note(4, b"d").unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(journal.flush()).unwrap();
+    assert_eq!(journal.syncs(), 3, "at once, when asked to");
+    let read = contents(&Journal::open(dir.path()).unwrap().1);
+    assert_eq!(read, [(1, b"a".to_vec()), (2, b"b".to_vec()), (3, b"c".to_vec()), (4, b"d".to_vec())]);
+}
+
+#[test]
+fn many_notes_do_not_wait_for_ever_and_a_failed_one_stops_the_journal() {
+    let left = Arc::new(AtomicU64::new(u64::from(UNSYNCED_MAX)));
+    let file = Failing { left: Arc::clone(&left), sync_too: false, written: Arc::default() };
+    let journal = Journal::start(file, PathBuf::from("test"), 8, frame::genesis()).unwrap();
+    // Each waits until the one before is written, so that each is a batch of its own: the last one is synced early.
+    for n in (1..=u64::from(UNSYNCED_MAX)).rev() {
+        assert_eq!(left.load(Ordering::Relaxed), n);
+        journal.note(1, b"n").unwrap();
+        while left.load(Ordering::Relaxed) == n {
+            std::thread::yield_now();
+        }
+    }
+    while journal.syncs() == 0 {
+        std::thread::yield_now();
+    }
+    journal.note(1, b"does not fit").unwrap();
+    let error = journal.append_blocking(1, b"too late").unwrap_err();
+    assert!(matches!(error, JournalError::Stopped(_)), "{error}");
+}

@@ -125,11 +125,8 @@ impl PoolInner {
         let acks = attempt.acked.len();
         let mut queued = false;
         if let Some(outbox) = &self.outbox {
-            let settled = if acks >= wanted {
-                outbox.settled(owed).await
-            } else {
-                outbox.acked(owed, &attempt.acked).await
-            };
+            let settled =
+                if acks >= wanted { outbox.settled(owed) } else { outbox.acked(owed, &attempt.acked).await };
             if let Err(error) = settled {
                 tracing::error!(%error, "outbox cannot be written");
             }
@@ -161,7 +158,7 @@ pub(crate) async fn work_off(pool: Weak<PoolInner>, outbox: Arc<PublishOutbox>) 
         for mut owed in outbox.due(Instant::now(), RETRY_MAX) {
             if owed.event.expiration().is_some_and(|at| at < wall_clock::now_seconds()) {
                 tracing::warn!(id = %owed.event.id(), "an event expired before enough relays took it");
-                drop(outbox.settled(&owed).await);
+                drop(outbox.settled(&owed));
                 continue;
             }
             let attempt = pool.attempt(&owed).await;

@@ -1,7 +1,8 @@
 //! Stored events that not enough relays have taken yet, on disk.
 //!
-//! An event is in the journal before it is first sent, each relay's acknowledgement is noted, and the event is struck
-//! out when enough relays took it or it has expired. The journal is rewritten at the start with what is still owed.
+//! An event is in the journal before it is first sent, each relay's acknowledgement is noted, and the event is
+//! struck out when enough relays took it or it has expired. That it was struck out is not waited for: where it is
+//! lost, the event is sent once more. The journal is rewritten at the start with what is still owed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -119,10 +120,15 @@ impl PublishOutbox {
     }
 
     /// Strikes it out.
-    pub(crate) async fn settled(&self, owed: &OwedEvent) -> Result<(), JournalError> {
+    pub(crate) fn settled(&self, owed: &OwedEvent) -> Result<(), JournalError> {
         let id = owed.event.id();
         lock(&self.owed).remove(&id);
-        self.journal.append(SETTLED, id.to_hex().as_bytes()).await.map(drop)
+        self.journal.note(SETTLED, id.to_hex().as_bytes())
+    }
+
+    /// Waits until everything is on disk.
+    pub(crate) async fn flush(&self) -> Result<(), JournalError> {
+        self.journal.flush().await
     }
 
     /// Events to be sent again now; each gets its next time.

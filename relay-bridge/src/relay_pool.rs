@@ -354,6 +354,11 @@ impl RelayPool {
                 tracing::debug!(relay = %link.url, "connection did not end in time");
             }
         }
+        if let Some(outbox) = &self.0.outbox
+            && let Err(error) = outbox.flush().await
+        {
+            tracing::error!(%error, "the last notes of the outbox may not be on disk");
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<PoolInner> {

@@ -275,7 +275,11 @@ async fn read_all(mut socket: SplitStream<Socket>, sink: &dyn IncomingSink, orig
             Err(_) => return "relay is silent".to_owned(),
         };
         match message {
-            Message::Text(text) => report(text.as_str(), sink),
+            Message::Text(text) => {
+                report(text.as_str(), sink);
+                // Who was handed something acts on it before the next one is verified.
+                tokio::task::yield_now().await;
+            }
             Message::Pong(payload) => {
                 if let Some(sent) =
                     payload.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)

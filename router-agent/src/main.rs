@@ -7,5 +7,6 @@ use fedai_router_agent::cli::{Cli, execute};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    execute(Cli::parse()).await
+    // On a worker thread: whatever runs on the main one is woken across threads, once for each event.
+    tokio::spawn(execute(Cli::parse())).await.unwrap_or(ExitCode::FAILURE)
 }

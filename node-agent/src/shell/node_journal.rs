@@ -75,10 +75,11 @@ impl NodeJournal {
         Ok((Self { journal }, restored, receipts))
     }
 
-    /// Stores a receipt; durable when it returns.
-    pub(super) async fn keep_receipt(&self, record: &ReceiptRecord) -> Result<(), JournalError> {
-        let payload = serde_json::to_vec(record).unwrap_or_default();
-        self.journal.append(RECEIPT, &payload).await.map(drop)
+    /// Stores receipts in this order; all are durable when it returns.
+    pub(super) async fn keep_receipts(&self, records: &[ReceiptRecord]) -> Result<(), JournalError> {
+        let payloads: Vec<Vec<u8>> =
+            records.iter().map(|record| serde_json::to_vec(record).unwrap_or_default()).collect();
+        self.journal.append_all(RECEIPT, &payloads).await
     }
 
     /// Stores an offer; durable when it returns.

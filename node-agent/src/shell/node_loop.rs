@@ -13,7 +13,9 @@ use std::time::Duration;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, NODE_STANDING, SESSION_FRAME};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{Dispatch, JobId, Message, Receipt, SessionFrame, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock};
+use fedai_relay_bridge::{
+    DeadlineTimer, RelayPool, RelayRole, Subscription, SystemEntropy, filters, wall_clock,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +25,7 @@ use super::front_gate::FrontGate;
 use super::listened_keys::ListenedKeys;
 use super::metrics::NodeMetrics;
 use super::node_board::NodeBoard;
-use super::receipt_desk::{Filed, Paper};
+use super::receipt_desk::{Announcement, Filed, Paper};
 use super::run_loop::{NodeReady, RunError};
 use super::runner_job::{RunnerReins, run_job};
 use super::runner_source::RunnerSource;
@@ -66,6 +68,8 @@ pub(super) struct NodeLoop {
     exiting: bool,
     storage_failed: bool,
     last_descriptor_out: bool,
+    /// A frame waits for its connection.
+    has_sent: bool,
     /// The node's own relay.
     pub(super) gate: FrontGate,
     /// Signs of life, shared with the watch over the runner.
@@ -125,6 +129,7 @@ impl NodeLoop {
             exiting: false,
             storage_failed: false,
             last_descriptor_out: false,
+            has_sent: false,
             gate: FrontGate::default(),
             signs: Arc::default(),
         }
@@ -147,6 +152,7 @@ impl NodeLoop {
     ) -> Result<(), RunError> {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut timer = DeadlineTimer::default();
         let mut stopping = false;
         while !self.exiting {
             let wait = self.until_deadline();
@@ -157,7 +163,7 @@ impl NodeLoop {
                 Some(event) = self.ended.recv() => Wake::Event(event),
                 Some(event) = self.told.recv() => Wake::Event(event),
                 Some(paper) = filed.recv() => Wake::Filed(paper),
-                () = tokio::time::sleep(wait) => Wake::Deadline,
+                () = timer.wait(wait) => Wake::Deadline,
                 _ = beat.tick() => Wake::Beat,
                 () = shutdown.cancelled(), if !stopping => Wake::Stop,
             };
@@ -173,6 +179,10 @@ impl NodeLoop {
                     tracing::info!("stopping: finishing what runs, taking nothing new");
                     self.feed(Input::Operator(OperatorCommand::Shutdown { patience_ms: self.patience_ms }));
                 }
+            }
+            if core::mem::take(&mut self.has_sent) {
+                // The connection writes it now, and not when the runner has nothing more to say.
+                tokio::task::yield_now().await;
             }
         }
         self.leave(&mut filed).await
@@ -288,9 +298,9 @@ impl NodeLoop {
             Action::PublishDescriptor(draft) => {
                 self.last_descriptor_out = true;
                 self.board.descriptor_drafted(&draft);
-                self.file(Paper::Descriptor(draft));
+                self.file(Paper::Announcement(Announcement::Descriptor(draft)));
             }
-            Action::PublishOffer(draft) => self.file(Paper::Offer(draft)),
+            Action::PublishOffer(draft) => self.file(Paper::Announcement(Announcement::Offer(draft))),
             Action::ResendOffers(offers) => {
                 for offer in self.board.offers(&offers) {
                     self.pool.publish_stored_in_background(offer.clone());
@@ -337,6 +347,7 @@ impl NodeLoop {
                 return;
             }
         };
+        self.has_sent = true;
         if self.gate.hand_over(&event) && !session.is_wide() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Signs what the identity signs, stores it, publishes it: one after another, in the order the core asked.
+//! Signs what the identity signs, stores it, publishes it, in the order the core asked.
 //!
 //! The rule: durable before public, and public before `final`. The chain on disk is therefore always a prefix of the
 //! chain in memory, and nobody ever saw a receipt that a crash could take back.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fedai_protocol::message::Draft;
 use fedai_protocol::{JobId, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{GatewayRelay, PublishOutcome, RelayPool, SystemEntropy};
+use fedai_relay_bridge::{GatewayRelay, JournalError, PublishOutcome, RelayPool, SystemEntropy};
 use tokio::sync::mpsc;
 
 use super::node_journal::{NodeJournal, ReceiptRecord};
@@ -17,6 +17,12 @@ use crate::core::Input;
 pub(super) enum Paper {
     /// A receipt and its ticket.
     Receipt { job: JobId, draft: Draft, dispatch: Box<VerifiedEvent> },
+    /// What everybody may know.
+    Announcement(Announcement),
+}
+
+/// What a node says of itself.
+pub(super) enum Announcement {
     /// An offer.
     Offer(Draft),
     /// The descriptor.
@@ -47,8 +53,9 @@ pub(super) struct ReceiptDesk {
 impl ReceiptDesk {
     /// Works until the other end is gone.
     pub(super) async fn run(self, mut papers: mpsc::UnboundedReceiver<Paper>) {
-        while let Some(paper) = papers.recv().await {
-            if let Err(error) = self.file(paper).await {
+        let mut batch = Vec::new();
+        while papers.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
+            if let Err(error) = self.file_all(batch.drain(..)).await {
                 tracing::error!(%error, "the journal cannot be written: taking no more work");
                 drop(self.inputs.send(Input::StorageFailed).await);
                 return;
@@ -56,25 +63,45 @@ impl ReceiptDesk {
         }
     }
 
-    async fn file(&self, paper: Paper) -> Result<(), fedai_relay_bridge::JournalError> {
-        match paper {
-            Paper::Receipt { job, draft, dispatch } => {
-                let receipt = self.sign(draft);
-                let record = ReceiptRecord { dispatch: *dispatch, receipt: receipt.clone() };
-                self.journal.keep_receipt(&record).await?;
-                self.pool.publish_stored_in_background(receipt.clone());
-                drop(self.filed.send(Filed::Receipt(receipt.clone())));
-                drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt.clone() }).await);
-                self.show(&receipt).await;
-            }
-            Paper::Offer(draft) => {
+    /// Files what has come together: receipts that follow each other share a sync.
+    async fn file_all(&self, papers: impl Iterator<Item = Paper> + Send) -> Result<(), JournalError> {
+        let (mut jobs, mut records) = (Vec::new(), Vec::new());
+        for paper in papers {
+            let announcement = match paper {
+                Paper::Receipt { job, draft, dispatch } => {
+                    jobs.push(job);
+                    records.push(ReceiptRecord { dispatch: *dispatch, receipt: self.sign(draft) });
+                    continue;
+                }
+                Paper::Announcement(announcement) => announcement,
+            };
+            self.file_receipts(core::mem::take(&mut jobs), core::mem::take(&mut records)).await?;
+            self.announce(announcement).await?;
+        }
+        self.file_receipts(jobs, records).await
+    }
+
+    async fn file_receipts(&self, jobs: Vec<JobId>, records: Vec<ReceiptRecord>) -> Result<(), JournalError> {
+        self.journal.keep_receipts(&records).await?;
+        for (job, ReceiptRecord { receipt, .. }) in jobs.into_iter().zip(records) {
+            self.pool.publish_stored_in_background(receipt.clone());
+            drop(self.filed.send(Filed::Receipt(receipt.clone())));
+            drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt.clone() }).await);
+            self.show(&receipt).await;
+        }
+        Ok(())
+    }
+
+    async fn announce(&self, announcement: Announcement) -> Result<(), JournalError> {
+        match announcement {
+            Announcement::Offer(draft) => {
                 let offer = self.sign(draft);
                 self.journal.keep_offer(&offer).await?;
                 self.pool.publish_stored_in_background(offer.clone());
                 self.show(&offer).await;
                 drop(self.filed.send(Filed::Offer(offer)));
             }
-            Paper::Descriptor(draft) => {
+            Announcement::Descriptor(draft) => {
                 self.journal.keep_time(draft.created_at).await?;
                 let event = self.sign(draft);
                 self.show(&event).await;
@@ -98,3 +125,6 @@ impl ReceiptDesk {
         self.identity.sign(draft, &mut SystemEntropy)
     }
 }
+
+/// Papers taken up at once.
+const TOGETHER_MAX: usize = 64;

@@ -72,13 +72,41 @@ impl RouterJournal {
         Ok(Opened { journal: opened, since: since.unwrap_or_else(|| now.seconds()), last, records })
     }
 
-    /// Writes a record; it is durable when this resolves.
-    pub(crate) async fn keep(
+    /// Writes a ticket; it is durable when this resolves.
+    pub(crate) async fn keep_ticket(
+        &self,
+        kind: JournalKind,
+        at: UnixMicros,
+        ticket: VerifiedEvent,
+    ) -> Result<(), JournalError> {
+        self.append(kind_byte(kind), &Record::of(kind, at, ticket)).await
+    }
+
+    /// Notes what others signed, without waiting: relays and its parties have it too, so a second that a loss of power
+    /// takes away is no loss of evidence.
+    pub(crate) fn note(
         &self,
         kind: JournalKind,
         at: UnixMicros,
         event: VerifiedEvent,
     ) -> Result<(), JournalError> {
+        let payload = serde_json::to_vec(&Record::of(kind, at, event)).unwrap_or_default();
+        self.0.note(kind_byte(kind), &payload)
+    }
+
+    /// Waits until everything that was noted is on disk.
+    pub(crate) async fn flush(&self) -> Result<(), JournalError> {
+        self.0.flush().await
+    }
+
+    async fn append(&self, kind: u8, record: &Record) -> Result<(), JournalError> {
+        let payload = serde_json::to_vec(record).unwrap_or_default();
+        self.0.append(kind, &payload).await.map(drop)
+    }
+}
+
+impl Record {
+    fn of(kind: JournalKind, at: UnixMicros, event: VerifiedEvent) -> Self {
         let luck_permille = match kind {
             JournalKind::Dispatch { luck_permille } => Some(luck_permille),
             _ => None,
@@ -87,12 +115,7 @@ impl RouterJournal {
             JournalKind::ProvenAck { paid, .. } => Some(paid).filter(|paid| *paid > Msat::ZERO),
             _ => None,
         };
-        self.append(kind_byte(kind), &Record { at, event: Some(event), luck_permille, paid }).await
-    }
-
-    async fn append(&self, kind: u8, record: &Record) -> Result<(), JournalError> {
-        let payload = serde_json::to_vec(record).unwrap_or_default();
-        self.0.append(kind, &payload).await.map(drop)
+        Self { at, event: Some(event), luck_permille, paid }
     }
 }
 

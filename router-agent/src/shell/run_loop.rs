@@ -318,13 +318,10 @@ impl Router {
             Action::Journal { kind, id } => {
                 let event =
                     cause.event.filter(|event| event.id() == id || kind == crate::core::JournalKind::Fork);
-                let (journal, event) = (self.journal.clone(), event.cloned());
-                self.beside("journal", async move {
-                    let Some(event) = event else { return };
-                    if let Err(error) = journal.keep(kind, now, event).await {
-                        tracing::error!(%error, "a record could not be kept");
-                    }
-                });
+                let noted = event.map(|event| self.journal.note(kind, now, event.clone()));
+                if let Some(Err(error)) = noted {
+                    tracing::error!(%error, "a record could not be kept");
+                }
             }
             Action::Decided(entry) => {
                 if !self.decisions.record(entry) {
@@ -368,7 +365,7 @@ impl Router {
         self.beside("reply", async move {
             for action in kept {
                 let (Action::Journal { kind, .. }, Some(ticket)) = (action, ticket.clone()) else { continue };
-                if let Err(error) = journal.keep(kind, now, ticket).await {
+                if let Err(error) = journal.keep_ticket(kind, now, ticket).await {
                     tracing::error!(%error, "a ticket could not be kept; its quote is not sent");
                     return;
                 }
@@ -461,6 +458,9 @@ impl Router {
                 drop(farewell.await);
             }
             drop(pending.acquire_many(all).await);
+            if let Err(error) = self.journal.flush().await {
+                tracing::error!(%error, "the last records may not be on disk");
+            }
         };
         if tokio::time::timeout(FINISH_TIMEOUT, done).await.is_err() {
             tracing::warn!("some messages were still under way when the time for it was over");
