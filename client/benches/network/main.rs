@@ -43,21 +43,26 @@ fn main() {
     if let Some(at) = words.iter().position(|word| word == "--upstream") {
         return runtime.block_on(upstream::serve(words[at + 1].parse().unwrap()));
     }
-    runtime.block_on(async {
-        println!("Load average before: {}", cpu_time::load_average());
-        if has("--cancelling") {
-            return cancelling::run(size).await;
-        }
-        if let Some(at) = words.iter().position(|word| word == "--streaming") {
-            return streaming::run(Duration::from_secs(60) * words[at + 1].parse().unwrap()).await;
-        }
-        let costs = step_costs::measure();
-        if !has("--throughput") {
-            Box::pin(latency::run(size)).await;
-        }
-        if !has("--latency") {
-            throughput::run(size, &costs).await;
-        }
-        println!("\nLoad average after: {}", cpu_time::load_average());
-    });
+    // On a worker thread, as the program's commands are.
+    let measuring = runtime.spawn(measure(words, size));
+    runtime.block_on(measuring).unwrap();
+}
+
+async fn measure(words: Vec<String>, size: Size) {
+    let has = |word: &str| words.iter().any(|given| given == word);
+    println!("Load average before: {}", cpu_time::load_average());
+    if has("--cancelling") {
+        return cancelling::run(size).await;
+    }
+    if let Some(at) = words.iter().position(|word| word == "--streaming") {
+        return streaming::run(Duration::from_secs(60) * words[at + 1].parse().unwrap()).await;
+    }
+    let costs = step_costs::measure();
+    if !has("--throughput") {
+        Box::pin(latency::run(size)).await;
+    }
+    if !has("--latency") {
+        throughput::run(size, &costs).await;
+    }
+    println!("\nLoad average after: {}", cpu_time::load_average());
 }

@@ -88,12 +88,13 @@ pub async fn buy(
     let begun = Instant::now();
     let mut stopwatch = Stopwatch { begun, first: None, last: Duration::ZERO };
     let cancel = CancellationToken::new();
-    let bought = buyer
+    let mut bought = buyer
         .run(spec(contacts, &Wish::default()), contacts, held, &mut stopwatch, &cancel)
         .await
         .map_err(|failure| failure.refusal.code.as_str().to_owned())?;
+    let is_kept = bought.is_kept().await;
     let settled = begun.elapsed();
-    if !bought.is_kept || bought.answer.settlement.verdict.is_err() {
+    if !is_kept || bought.answer.settlement.verdict.is_err() {
         return Err("receipt".to_owned());
     }
     if bought.answer.usage.output_tokens.get() != u64::from(TOKENS) {

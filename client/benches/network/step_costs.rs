@@ -90,30 +90,31 @@ fn steps(is_cold: bool, frames: f64) -> [Steps; 4] {
             agreements: 0.0,
             seals: 0.0,
         },
-        // Request verified and opened; ticket and reply signed, reply sealed. Every receipt and word is followed, the
-        // receipt inside the word included.
+        // Request verified and opened; ticket and reply signed, reply sealed. Every receipt and word is followed:
+        // receipt, word, the receipt inside it, and the sealed proof that the ticket was the client's.
         Steps {
             side: "router",
             signatures: 2.0 * quote,
-            verifications: quote + 3.0,
-            agreements: quote,
-            seals: 2.0 * quote,
+            verifications: quote + 4.0,
+            agreements: quote + 1.0,
+            seals: 2.0 * quote + 1.0,
         },
         // Wrap, seal and ticket verified, two layers opened; one agreement for the session; voucher, frames, receipt.
         Steps {
             side: "node",
             signatures: 1.0 + frames + 1.0,
             verifications: 3.0,
-            agreements: 3.0,
+            agreements: 2.0 + quote,
             seals: 2.0 + frames,
         },
-        // Request; reply with offer, descriptor and ticket inside; wrap and seal; frames, voucher, receipt; the word.
+        // Request; reply with offer, descriptor and ticket inside; wrap and seal; frames, voucher, receipt; the word and
+        // its proof; two agreements for the next job.
         Steps {
             side: "buyers",
-            signatures: quote + 2.0 + 1.0,
+            signatures: quote + 4.0,
             verifications: 4.0 * quote + frames + 2.0,
-            agreements: 2.0 * quote + 2.0 + 1.0,
-            seals: 2.0 * quote + 2.0 + frames,
+            agreements: 4.0 * quote + 4.0,
+            seals: quote + 3.0 + frames,
         },
     ]
 }

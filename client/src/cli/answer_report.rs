@@ -127,16 +127,17 @@ pub fn summary_line(bought: &Bought) -> String {
 }
 
 /// Success when the receipt holds.
-pub fn status_of(bought: &Bought) -> Result<ExitStatus, CliFailure> {
+pub async fn status_of(bought: &mut Bought) -> Result<ExitStatus, CliFailure> {
+    let is_kept = bought.is_kept().await;
     if let Err(dispute) = bought.answer.settlement.verdict {
         let text = format!(
             "receipt {}: {dispute}\nhint: {}",
             bought.answer.settlement.receipt.id().to_hex(),
-            dispute_hint(bought.is_kept)
+            dispute_hint(is_kept)
         );
         return Err(CliFailure::new(ExitStatus::Verification, dispute.code(), text));
     }
-    if !bought.is_kept {
+    if !is_kept {
         terminal::say("warning: the receipt was not written to disk; see --data");
     }
     Ok(ExitStatus::Success)

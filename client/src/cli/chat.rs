@@ -67,24 +67,24 @@ pub(crate) async fn buy_and_report(
 ) -> Result<ExitStatus, CliFailure> {
     let cancel = cancel_on_signal();
     if settings.json {
-        let bought = buyer.run(spec, contacts, None, &mut Silent, &cancel.token).await?;
+        let mut bought = buyer.run(spec, contacts, None, &mut Silent, &cancel.token).await?;
         terminal::print_json(&answer_output(&bought))?;
-        return status_without_second_object(&bought);
+        return status_without_second_object(&mut bought).await;
     }
     match buy_live(buyer, spec, contacts, None, &cancel.token).await? {
-        Some(bought) => {
+        Some(mut bought) => {
             if !settings.quiet {
                 terminal::say(&summary_line(&bought));
             }
-            status_of(&bought)
+            status_of(&mut bought).await
         }
         None => Ok(ExitStatus::Success),
     }
 }
 
 /// A disputed receipt is in the object that was printed; a second one would break readers.
-fn status_without_second_object(bought: &Bought) -> Result<ExitStatus, CliFailure> {
-    match status_of(bought) {
+async fn status_without_second_object(bought: &mut Bought) -> Result<ExitStatus, CliFailure> {
+    match status_of(bought).await {
         Err(failure) => {
             terminal::say(&failure.for_people());
             Ok(failure.status)

@@ -53,14 +53,14 @@ async fn buy(
     cancel: &CancellationToken,
 ) -> Result<ExitStatus, CliFailure> {
     if settings.json {
-        let bought = buyer.run(spec, contacts, None, &mut Silent, cancel).await?;
+        let mut bought = buyer.run(spec, contacts, None, &mut Silent, cancel).await?;
         terminal::print_json(&answer_output(&bought))?;
-        return status_of(&bought);
+        return status_of(&mut bought).await;
     }
-    let Some(bought) = buy_live(buyer, spec, contacts, None, cancel).await? else {
+    let Some(mut bought) = buy_live(buyer, spec, contacts, None, cancel).await? else {
         return Ok(ExitStatus::Success);
     };
-    let status = status_of(&bought)?;
+    let status = status_of(&mut bought).await?;
     terminal::print(&verified_line(&bought))?;
     Ok(status)
 }

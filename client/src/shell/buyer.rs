@@ -10,8 +10,10 @@ use fedai_protocol::job_open::WrapKeys;
 use fedai_protocol::message::{Received, body_json};
 use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote::CheckedNode;
-use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey, VerifiedEvent};
+use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey};
 use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,7 +61,7 @@ pub struct HeldTicket {
     pub(crate) key: SigningKey,
     /// Jobs done with it.
     pub used: u16,
-    pub(crate) ready: Option<ReadyKeys>,
+    pub(crate) ready: Option<JoinHandle<Option<ReadyKeys>>>,
 }
 
 /// What the next job under a ticket needs, made while nobody waits for it.
@@ -71,6 +73,12 @@ pub(crate) struct ReadyKeys {
 }
 
 impl ReadyKeys {
+    /// Makes them while the answer is read.
+    pub(crate) fn make_beside(buyer: &Buyer, ticket: &Ticket, key: &SigningKey) -> JoinHandle<Option<Self>> {
+        let (buyer, ticket, key) = (buyer.clone(), ticket.clone(), key.clone());
+        tokio::spawn(async move { Self::make(&buyer, &ticket, &key) })
+    }
+
     /// For a job at the ticket's first node.
     pub(crate) fn make(buyer: &Buyer, ticket: &Ticket, key: &SigningKey) -> Option<Self> {
         let mut entropy = SystemEntropy;
@@ -89,12 +97,27 @@ impl ReadyKeys {
 pub struct Bought {
     /// The answer.
     pub answer: Answer,
-    /// The published word on its receipt.
-    pub ack: VerifiedEvent,
     /// The ticket, for the next job.
     pub held: HeldTicket,
-    /// True when the receipt and the word on it were written to disk.
-    pub is_kept: bool,
+    pub(crate) keeping: Keeping,
+}
+
+/// Whether the receipt and the word on it are on disk.
+pub(crate) enum Keeping {
+    UnderWay(oneshot::Receiver<bool>),
+    Over(bool),
+}
+
+impl Bought {
+    /// Waits until the receipt and the word on it are on disk; false when they could not be written.
+    pub async fn is_kept(&mut self) -> bool {
+        let is_kept = match &mut self.keeping {
+            Keeping::UnderWay(kept) => kept.await.unwrap_or(false),
+            Keeping::Over(is_kept) => *is_kept,
+        };
+        self.keeping = Keeping::Over(is_kept);
+        is_kept
+    }
 }
 
 /// What became of a job, as its record says it. An aborted job has no receipt.

@@ -1,9 +1,9 @@
 //! What is kept of a decision, for `fedai why`: who was considered, on which terms, and what became of it. No prompt,
 //! no output, no key of a session.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use fedai_protocol::decision_record::DecisionRecord;
 use fedai_protocol::{EventId, PublicKey};
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::private_file;
 
-/// Folder inside the data folder.
-const FOLDER: &str = "decisions";
-/// Records kept after a look; the oldest go first.
-const RECORDS_MAX: usize = 2_000;
-/// Records written from one look for old ones to the next: a look reads the whole folder.
-const LOOK_EVERY: u32 = 200;
+/// File inside the data folder, a line for each record.
+const FILE: &str = "decisions.jsonl";
+/// What that file was before it was full; what was here before is gone.
+const OLDER_FILE: &str = "decisions.1.jsonl";
+/// Bytes of a full file: some two thousand records.
+const FILE_BYTES: u64 = 4 * 1_048_576;
 /// Shortest part of an id that is looked up.
 const PREFIX_MIN: usize = 4;
 
@@ -70,32 +70,33 @@ pub enum JobRecordError {
     },
 }
 
-/// Records of one data folder.
+/// Records of one data folder. One file that is appended to: a file of its own for each is work for the file system
+/// that grows with the number of jobs.
 #[derive(Clone, Debug)]
 pub struct JobRecords {
-    folder: PathBuf,
-    /// Written by this process.
-    written: Arc<AtomicU32>,
+    file: PathBuf,
+    older: PathBuf,
 }
 
 impl JobRecords {
     /// The records of a data folder.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { folder: data.join(FOLDER), written: Arc::default() }
+        Self { file: data.join(FILE), older: data.join(OLDER_FILE) }
     }
 
-    /// Keeps a record under its job, else under its request.
+    /// Keeps a record. A machine that loses its power may lose the last ones.
     pub fn keep(&self, record: &JobRecord) -> Result<(), JobRecordError> {
-        let id = record.job.unwrap_or(record.request).to_hex();
-        let path = self.folder.join(format!("{id}.json"));
-        let disk = |source| JobRecordError::Disk { path: path.display().to_string(), source };
-        let text = serde_json::to_vec(record).map_err(|error| disk(error.into()))?;
-        private_file::write_unsynced(&path, &text).map_err(disk)?;
-        if self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
-            self.prune();
+        let disk = |source| JobRecordError::Disk { path: self.file.display().to_string(), source };
+        let mut line = serde_json::to_vec(record).map_err(|error| disk(error.into()))?;
+        line.push(b'\n');
+        let mut file = self.open().map_err(disk)?;
+        if file.metadata().map_err(disk)?.len() >= FILE_BYTES {
+            self.begin_anew(&file).map_err(disk)?;
+            file = self.open().map_err(disk)?;
         }
-        Ok(())
+        // In one piece, so that lines of several processes do not mix.
+        file.write_all(&line).map_err(disk)
     }
 
     /// The record of a job, a request or a receipt, by its id or the beginning of it.
@@ -122,28 +123,28 @@ impl JobRecords {
         }
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
-        let paths = entries.flatten().map(|entry| entry.path());
-        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect()
+    fn open(&self) -> std::io::Result<File> {
+        if let Some(folder) = self.file.parent() {
+            private_file::create_folder(folder)?;
+        }
+        private_file::private_options().append(true).create(true).open(&self.file)
     }
 
+    /// Puts the full file aside, unless another process has done so meanwhile.
+    fn begin_anew(&self, full: &File) -> std::io::Result<()> {
+        full.lock()?;
+        if std::fs::metadata(&self.file).is_ok_and(|now| now.len() >= FILE_BYTES) {
+            std::fs::rename(&self.file, &self.older)?;
+        }
+        Ok(())
+    }
+
+    /// Oldest first. A line that a crash cut short is none.
     fn all(&self) -> Vec<JobRecord> {
-        let read = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-        self.files().into_iter().filter_map(read).collect()
-    }
-
-    fn prune(&self) {
-        let mut files = self.files();
-        if files.len() <= RECORDS_MAX {
-            return;
-        }
-        files.sort_by_cached_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok());
-        let surplus = files.len().saturating_sub(RECORDS_MAX);
-        for path in files.into_iter().take(surplus) {
-            // Another process may have pruned it first.
-            drop(std::fs::remove_file(path));
-        }
+        let read = |path: &Path| std::fs::read(path).unwrap_or_default();
+        let both = [read(&self.older), read(&self.file)];
+        let lines = both.iter().flat_map(|bytes| bytes.split(|byte| *byte == b'\n'));
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 }
 
@@ -152,31 +153,52 @@ impl JobRecords {
 mod tests {
     use super::*;
 
-    #[test]
-    fn however_many_are_written_about_as_many_stay_as_are_kept() {
-        let data = tempfile::tempdir().unwrap();
-        let records = JobRecords::new(data.path());
-        std::fs::create_dir_all(&records.folder).unwrap();
-        for number in 0..RECORDS_MAX + 50 {
-            std::fs::write(records.folder.join(format!("{number}.json")), "{}").unwrap();
-        }
-        let id = |number: u8| EventId::from_byte_array([number; 32]);
-        let key = PublicKey::from_byte_array([7; 32]);
-        let record = |number| JobRecord {
+    fn record(number: u16) -> JobRecord {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        JobRecord {
             v: 1,
-            request: id(number),
-            router: key,
-            decision: String::new(),
+            request: EventId::from_byte_array(id),
+            router: PublicKey::from_byte_array([7; 32]),
+            // As long as a usual one.
+            decision: "d".repeat(1_900),
             record: None,
             job: None,
             node: None,
             receipt: None,
             attempts: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn however_many_are_written_the_newest_stay_and_the_disk_does_not_fill() {
+        let data = tempfile::tempdir().unwrap();
+        let records = JobRecords::new(data.path());
+        let written = 9_000;
+        (0..written).for_each(|number| records.keep(&record(number)).unwrap());
+        let bytes: u64 =
+            std::fs::read_dir(data.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!((FILE_BYTES..2 * FILE_BYTES + 4_096).contains(&bytes), "{bytes}");
+        let kept = records.all();
+        assert!(kept.len() >= 2_000, "{}", kept.len());
+        let first = written - u16::try_from(kept.len()).unwrap();
+        let wanted: Vec<EventId> = (first..written).map(|number| record(number).request).collect();
+        assert_eq!(
+            kept.iter().map(|kept| kept.request).collect::<Vec<_>>(),
+            wanted,
+            "none is missing between"
+        );
+        assert!(matches!(records.find(&record(0).request.to_hex()), Err(JobRecordError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_short_costs_itself_and_the_one_behind_it() {
+        let data = tempfile::tempdir().unwrap();
+        let records = JobRecords::new(data.path());
         records.keep(&record(1)).unwrap();
-        assert_eq!(records.files().len(), RECORDS_MAX, "the first one looks");
-        (2..=100).for_each(|number| records.keep(&record(number)).unwrap());
-        assert_eq!(records.files().len(), RECORDS_MAX + 99, "the next ones do not");
-        assert_eq!(records.find(&id(100).to_hex()).unwrap().request, id(100));
+        records.open().unwrap().write_all(b"{\"v\":1,\"requ").unwrap();
+        (2..=3).for_each(|number| records.keep(&record(number)).unwrap());
+        let kept: Vec<EventId> = records.all().iter().map(|kept| kept.request).collect();
+        assert_eq!(kept, [record(1).request, record(3).request]);
     }
 }

@@ -13,20 +13,20 @@ use fedai_protocol::payment_offer::Payment;
 use fedai_protocol::quote::{CheckedNode, PeerRouter};
 use fedai_protocol::sealed_session::Conversation;
 use fedai_protocol::session_frame::FrameBody;
-use fedai_protocol::{
-    Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, SigningKey, VerifiedEvent, ticket_proof,
-};
+use fedai_protocol::{Entropy, JobOpen, PublicKey, QuoteReply, QuoteRequest, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::wall_clock::SteadyClock;
-use fedai_relay_bridge::{RelayRole, SystemEntropy, wall_clock};
+use fedai_relay_bridge::{DeadlineTimer, RelayRole, SystemEntropy, wall_clock};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::buyer::{
-    Bought, Buyer, HeldTicket, OutputSink, ReadyKeys, RecordedOutcome, RouterContact, sealed_draft,
+    Bought, Buyer, HeldTicket, Keeping, OutputSink, ReadyKeys, RecordedOutcome, RouterContact, sealed_draft,
 };
 use super::job_ears::{Heard, JobEars};
 use super::job_words::JobWords;
 use super::network_view::NetworkView;
 use super::own_quotes::own_quote;
+use super::receipt_word::ReceiptWord;
 use super::session_way::{OpenSession, SessionWay};
 use crate::core::attempt::OpenedWith;
 use crate::core::job_ending::{Answer, JobFailure, Settlement};
@@ -36,8 +36,6 @@ use crate::core::journey_step::{JourneyAction, JourneyInput};
 use crate::core::quote_check::{Question, Ticket};
 use crate::core::session_door::SessionDoor;
 
-/// Wait for relays to take the word on a receipt.
-const ACK_WAIT: Duration = Duration::from_secs(3);
 /// Wait for the profiles of routers that a full one named.
 const FIND_WAIT: Duration = Duration::from_millis(1_500);
 
@@ -54,7 +52,8 @@ pub(crate) struct JobRun<'a> {
     spare: Option<SigningKey>,
     wrap: Option<WrapKeys>,
     sessions: BTreeMap<u32, OpenSession>,
-    last_ack: Option<(VerifiedEvent, bool)>,
+    /// Says when the receipt and the word on it are on disk.
+    kept: Option<oneshot::Receiver<bool>>,
     /// The last attempt's ticket, node and job, for the record of a job without an answer.
     last_open: Option<(Ticket, RecordedOutcome)>,
 }
@@ -73,6 +72,10 @@ impl<'a> JobRun<'a> {
         let (ticket, ticket_key, used, ready) = match held {
             Some(held) => (Some(held.ticket), held.key, held.used, held.ready),
             None => (None, SigningKey::generate(&mut entropy), 0, None),
+        };
+        let ready = match ready {
+            Some(ready) => ready.await.ok().flatten(),
+            None => None,
         };
         let (spare, wrap, ears) = match ready {
             Some(ready) => (ready.session, Some(ready.wrap), ready.ears),
@@ -93,7 +96,7 @@ impl<'a> JobRun<'a> {
             spare: Some(spare),
             wrap,
             sessions: BTreeMap::new(),
-            last_ack: None,
+            kept: None,
             last_open: None,
         };
         // What is not needed costs a round trip: relays are asked where a quote or frames will come by them.
@@ -118,6 +121,7 @@ impl<'a> JobRun<'a> {
         let mut lines = self.buyer.gateways.changes();
         let mut connected = self.buyer.pool.connected_urls(RelayRole::Stream);
         let mut input = JourneyInput::Start;
+        let mut timer = DeadlineTimer::default();
         loop {
             if let Some(ending) = self.handle(input, sink).await {
                 return Box::pin(self.end(ending)).await;
@@ -152,7 +156,7 @@ impl<'a> JobRun<'a> {
                     connected = now;
                     if lost || gained { JourneyInput::RelaysChanged } else { JourneyInput::Tick }
                 }
-                () = tokio::time::sleep(wait) => JourneyInput::Tick,
+                () = timer.wait(wait) => JourneyInput::Tick,
             };
         }
     }
@@ -421,43 +425,20 @@ impl<'a> JobRun<'a> {
         }
     }
 
-    /// Signs the word on a receipt with the session key, keeps both, publishes it.
+    /// The word on a receipt is given while the answer is read: the program's end waits for it, the answer does not.
     fn settle(&mut self, settlement: &Settlement) {
         let Some(session) = self.sessions.get(&settlement.attempt) else { return };
-        let key = session.door.session();
-        let proof = self.ticket_proof(settlement, key);
-        let draft = settlement.acknowledgement(proof).draft(&key.public_key(), wall_clock::now_seconds());
-        let Ok(draft) = draft else { return };
-        let ack = key.sign(draft, &mut SystemEntropy);
-        let (store, dispatch, receipt) = (&self.buyer.store, &settlement.dispatch, &settlement.receipt);
-        let kept = match settlement.verdict {
-            Ok(_) => store.append(dispatch, receipt, &ack),
-            Err(_) => store.append_dispute(dispatch, receipt, &ack),
+        let word = ReceiptWord {
+            settlement: settlement.clone(),
+            session: session.door.session().clone(),
+            ticket_key: self.ticket_key.clone(),
+            router: self.sessions_of_routers.get(&settlement.dispatch.author()).copied(),
+            store: self.buyer.store.clone(),
+            pool: self.buyer.pool.clone(),
         };
-        if let Err(error) = &kept {
-            tracing::error!(%error, "the receipt was not kept");
-        }
-        self.last_ack = Some((ack.clone(), kept.is_ok()));
-        let pool = self.buyer.pool.clone();
-        // The answer does not wait for it; the end of the program does.
-        self.buyer.words.spawn(async move {
-            match tokio::time::timeout(ACK_WAIT, pool.publish_stored(ack)).await {
-                Ok(outcome) => {
-                    tracing::debug!(acks = outcome.acks, wanted = outcome.wanted, "acknowledgement published")
-                }
-                Err(_) => {
-                    tracing::warn!("no relay confirmed the acknowledgement; it is kept in the receipts file")
-                }
-            }
-        });
-    }
-
-    /// Sealed for the router of the ticket; none where we made it ourselves.
-    fn ticket_proof(&self, settlement: &Settlement, session: &SigningKey) -> Option<String> {
-        let router = self.sessions_of_routers.get(&settlement.dispatch.author())?;
-        let (key, receipt) = (&self.ticket_key, settlement.receipt.id());
-        let sealed = ticket_proof::seal(key, session, router, &receipt, &mut SystemEntropy);
-        sealed.inspect_err(|error| tracing::warn!(%error, "the acknowledgement goes without its proof")).ok()
+        let (kept, is_kept) = oneshot::channel();
+        self.buyer.words.spawn(word.give(kept));
+        self.kept = Some(is_kept);
     }
 
     async fn end(mut self, ending: Result<Answer, JobFailure>) -> Result<Bought, JobFailure> {
@@ -471,7 +452,7 @@ impl<'a> JobRun<'a> {
                 return Err(failure);
             }
         };
-        let Some((ack, is_kept)) = self.last_ack.take() else {
+        let Some(kept) = self.kept.take() else {
             return Err(JobFailure {
                 attempts: answer.attempts,
                 has_shown: true,
@@ -489,8 +470,8 @@ impl<'a> JobRun<'a> {
             ticket: answer.ticket.clone(),
             key: self.ticket_key.clone(),
             used: self.used.saturating_add(1),
-            ready: ReadyKeys::make(self.buyer, &answer.ticket, &self.ticket_key),
+            ready: Some(ReadyKeys::make_beside(self.buyer, &answer.ticket, &self.ticket_key)),
         };
-        Ok(Bought { answer, ack, held, is_kept })
+        Ok(Bought { answer, held, keeping: Keeping::UnderWay(kept) })
     }
 }

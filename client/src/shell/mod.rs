@@ -13,4 +13,5 @@ pub mod openai_endpoint;
 mod own_quotes;
 pub mod private_file;
 pub mod receipt_store;
+mod receipt_word;
 mod session_way;

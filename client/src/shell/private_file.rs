@@ -25,16 +25,6 @@ pub fn private_options() -> OpenOptions {
 
 /// Writes a whole file: beside it first, then renamed, so that a crash leaves the old or the new one.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = rename_into_place(path, content, true)?;
-    File::open(folder)?.sync_all()
-}
-
-/// The same for what can be missed: a machine that loses its power may lose what was written last.
-pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
-    rename_into_place(path, content, false).map(drop)
-}
-
-fn rename_into_place<'a>(path: &'a Path, content: &[u8], is_synced: bool) -> io::Result<&'a Path> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -45,11 +35,9 @@ fn rename_into_place<'a>(path: &'a Path, content: &[u8], is_synced: bool) -> io:
     let beside = path.with_file_name(name);
     let mut file = private_options().write(true).create(true).truncate(true).open(&beside)?;
     file.write_all(content)?;
-    if is_synced {
-        file.sync_all()?;
-    }
+    file.sync_all()?;
     std::fs::rename(&beside, path)?;
-    Ok(folder)
+    File::open(folder)?.sync_all()
 }
 
 /// The permission bits that others have on a path; 0 is what it should be.

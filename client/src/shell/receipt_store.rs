@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fedai_protocol::VerifiedEvent;
 use fedai_protocol::limits::RECEIPTS_LINE_BYTES_MAX;
@@ -25,10 +26,26 @@ pub const FILE_NAME: &str = "receipts.jsonl";
 /// Name of the file of disputed receipts, beside it.
 pub const DISPUTES_FILE_NAME: &str = "disputes.jsonl";
 
-/// Receipts of one data folder.
+/// Receipts of one data folder. Clones share what they know of the file's end.
 #[derive(Clone, Debug)]
 pub struct ReceiptStore {
     path: PathBuf,
+    end: Arc<Mutex<Option<KnownEnd>>>,
+}
+
+/// The end of the file as this process left it. Whoever appends makes the file longer: it holds while the length does.
+#[derive(Clone, Debug)]
+struct KnownEnd {
+    length: u64,
+    next: NextEntry,
+}
+
+/// Where the next entry goes, its number, and the hash of the line before.
+#[derive(Clone, Debug)]
+struct NextEntry {
+    at: u64,
+    n: u64,
+    prev: String,
 }
 
 /// Why receipts cannot be kept or read.
@@ -75,7 +92,7 @@ impl ReceiptStore {
     /// The store of a data folder; nothing is created before the first receipt.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { path: data.join(FILE_NAME) }
+        Self { path: data.join(FILE_NAME), end: Arc::default() }
     }
 
     /// The file.
@@ -92,11 +109,10 @@ impl ReceiptStore {
         ack: &VerifiedEvent,
     ) -> Result<(), ReceiptStoreError> {
         let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
-        let tail = Tail::read(&mut file).map_err(|source| self.disk(source))?;
-        let (n, prev) = self.next(&tail)?;
+        let next = self.next(&mut file)?;
         let line = ReceiptLine {
-            n,
-            prev,
+            n: next.n,
+            prev: next.prev,
             dispatch: Some(dispatch.clone()),
             receipt: receipt.clone(),
             ack: Some(ack.clone()),
@@ -108,8 +124,13 @@ impl ReceiptStore {
                 bytes: line.len(),
             });
         }
-        let end = end_line(n.saturating_add(1), line_hash(&line));
-        write_from(&mut file, tail.entries_end, &format!("{line}\n{end}")).map_err(|source| self.disk(source))
+        let (n, prev) = (next.n.saturating_add(1), line_hash(&line));
+        let text = format!("{line}\n{}", end_line(n, prev.clone()));
+        write_from(&mut file, next.at, &text).map_err(|source| self.disk(source))?;
+        let after = |bytes: usize| next.at.saturating_add(bytes as u64);
+        let next = NextEntry { at: after(line.len().saturating_add(1)), n, prev };
+        *self.known_end() = Some(KnownEnd { length: after(text.len()), next });
+        Ok(())
     }
 
     /// Keeps a receipt that was disputed, with the ticket and the dispute, as evidence.
@@ -163,8 +184,26 @@ impl ReceiptStore {
         Ok(write_file(&entries))
     }
 
+    /// What comes after the last entry: known from the last append, else read from the end of the file.
+    fn next(&self, file: &mut File) -> Result<NextEntry, ReceiptStoreError> {
+        let length = file.metadata().map_err(|source| self.disk(source))?.len();
+        match self.known_end().take() {
+            Some(known) if known.length == length => Ok(known.next),
+            _ => {
+                let tail = Tail::read(file).map_err(|source| self.disk(source))?;
+                let (n, prev) = self.after(&tail)?;
+                Ok(NextEntry { at: tail.entries_end, n, prev })
+            }
+        }
+    }
+
+    /// Whoever panicked with it took it out before.
+    fn known_end(&self) -> MutexGuard<'_, Option<KnownEnd>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Number and predecessor of the entry after the last one.
-    fn next(&self, tail: &Tail) -> Result<(u64, String), ReceiptStoreError> {
+    fn after(&self, tail: &Tail) -> Result<(u64, String), ReceiptStoreError> {
         let (n, prev) = match &tail.entry {
             None => (0, GENESIS.to_owned()),
             Some(line) => {
@@ -184,7 +223,7 @@ impl ReceiptStore {
         let close = || -> Result<(), ReceiptStoreError> {
             let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
             let tail = Tail::read(&mut file).map_err(|source| self.disk(source))?;
-            let (n, prev) = self.next(&tail)?;
+            let (n, prev) = self.after(&tail)?;
             write_from(&mut file, tail.entries_end, &end_line(n, prev)).map_err(|source| self.disk(source))
         };
         match close() {
