@@ -245,8 +245,9 @@ impl<F: JournalFile> Writer<F> {
                 if self.unsynced == 0 {
                     return;
                 }
+                let outcome = self.sync();
                 self.failed =
-                    self.failed.take().or_else(|| self.sync().err().map(|e| stopped(&e.to_string())));
+                    self.failed.take().or_else(|| outcome.err().map(|error| stopped(&error.to_string())));
                 continue;
             };
             let mut batch = vec![first];
