@@ -107,8 +107,8 @@ fn steps(is_cold: bool, frames: f64) -> [Steps; 4] {
             agreements: 2.0 + quote,
             seals: 2.0 + frames,
         },
-        // Request; reply with offer, descriptor and ticket inside; wrap and seal; frames, voucher, receipt; the word and
-        // its proof; two agreements for the next job.
+        // Request; reply with offer, descriptor and ticket inside; wrap and seal; frames, voucher, receipt; the word
+        // and its proof; two agreements for the next job.
         Steps {
             side: "buyers",
             signatures: quote + 4.0,
