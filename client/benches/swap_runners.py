@@ -6,7 +6,7 @@ Both runners must be OpenAI-compatible servers on loopback that name their model
 and tinygrad's, each started with the alias `smollm2-135m`. Clients ask the endpoint again and again; the first node is
 told to stop (SIGTERM), started again, then the other one is told to stop and killed half way. Prints, for each phase, how
 many answers came from which node, how many attempts they took, and every error with its code; exits with 1 when there was
-an error, when an answer was not verified, or when a phase was not served by whom it left.
+an error, when an answer was not verified, or when the two phases with one node were not served by different ones.
 
 Prices are 0 on both, as this version verifies no payment.
 """
@@ -141,9 +141,14 @@ def report(answers):
         print(f"| {phase} | {node}… | {attempts} | {count} |")
     faults = collections.Counter((phase, fault) for phase, _, _, fault in answers if fault)
     print(f"\nerrors: {dict(faults) or 'none'}")
-    served = {phase: {node for at, node, *_ in answers if at == phase and node} for phase, *_ in answers}
-    # What was under way at a change still counts to the phase before it.
-    return not faults and len(served) == 4 and len(set().union(*served.values())) == 2
+
+    def served_most(wanted):
+        nodes = collections.Counter(node for phase, node, _, fault in answers if phase == wanted and not fault)
+        return nodes.most_common(1)[0][0] if nodes else None
+
+    # What was asked just before a change may still be served by who goes, so the most count.
+    left = [served_most("first stopped"), served_most("other killed")]
+    return not faults and None not in left and left[0] != left[1]
 
 
 def main():
