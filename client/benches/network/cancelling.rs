@@ -37,8 +37,7 @@ impl OutputSink for Impatient {
 /// Measures and prints.
 pub async fn run(size: Size) {
     let url = upstream::start().await;
-    let words = ["--runner", &url, "--runner-kind", "openai", "--slots", "8", "--gateway", "127.0.0.1:0"];
-    let network = Network::start(&words).await;
+    let network = Network::with_gateway(&url, 8).await;
     let (buyer, contacts) = network.buyer("cancelling").await;
     let wish = Wish { prompt: "pace 5".to_owned(), tokens: 2_000 };
     println!(

@@ -63,8 +63,7 @@ const WAYS: [(&str, bool, DirectWish); 4] = [
 /// Measures and prints.
 pub async fn run(size: Size) {
     let url = upstream::start().await;
-    let words = ["--runner", &url, "--runner-kind", "openai", "--slots", "8", "--gateway", "127.0.0.1:0"];
-    let network = Network::start(&words).await;
+    let network = Network::with_gateway(&url, 8).await;
     let (buyer, contacts) = network.buyer("buyer").await;
     let http = reqwest::Client::builder().tcp_nodelay(true).build().unwrap();
     let mut runner = Target::new("runner");

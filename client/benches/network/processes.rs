@@ -48,6 +48,14 @@ impl Network {
         network
     }
 
+    /// The same in front of an OpenAI-compatible server, with the node's gateway open.
+    pub async fn with_gateway(runner: &str, slots: u32) -> Self {
+        let slots = slots.to_string();
+        let words =
+            ["--runner", runner, "--runner-kind", "openai", "--slots", &slots, "--gateway", "127.0.0.1:0"];
+        Self::start(&words).await
+    }
+
     /// A buyer with a connection and a data folder of its own, and the router it asks.
     pub async fn buyer(&self, name: &str) -> (Buyer, Vec<RouterContact>) {
         let list = RelayList::single(&self.relay).unwrap();

@@ -54,8 +54,7 @@ impl OutputSink for Counter<'_> {
 /// Measures and prints.
 pub async fn run(window: Duration) {
     let url = upstream::start().await;
-    let words = ["--runner", &url, "--runner-kind", "openai", "--slots", "64", "--gateway", "127.0.0.1:0"];
-    let network = Network::start(&words).await;
+    let network = Network::with_gateway(&url, 64).await;
     let counts = Arc::new(Counts::default());
     let until = Instant::now() + window;
     let mut clients = Vec::new();
