@@ -200,3 +200,23 @@ async fn silence_and_a_full_house_end_connections() {
     eventually("their places are free", || gateway.connections() == 0).await;
     Talk::with(gateway.url()).await.say("[\"CLOSE\",\"x\"]").await;
 }
+
+#[tokio::test]
+async fn a_connection_that_says_too_much_is_read_more_slowly_and_refused_nothing() {
+    // Two a second, and ten seconds' worth at once.
+    let (gateway, _written) = gateway(|options| options.limits.events_per_minute = Some(120)).await;
+    let (mut talker, mut other) = (Talk::with(gateway.url()).await, Talk::with(gateway.url()).await);
+    let begun = tokio::time::Instant::now();
+    for number in 0..23 {
+        talker.say(format!("[\"REQ\",\"{number}\",{{\"kinds\":[1434]}}]")).await;
+    }
+    for number in 0..20 {
+        assert_eq!(talker.hear().await, format!("[\"EOSE\",\"{number}\"]"));
+    }
+    other.say("[\"REQ\",\"q\",{\"kinds\":[1434]}]").await;
+    assert_eq!(other.hear().await, "[\"EOSE\",\"q\"]", "nobody else waits for it");
+    for number in 20..23 {
+        assert_eq!(talker.hear().await, format!("[\"EOSE\",\"{number}\"]"));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
