@@ -1,7 +1,7 @@
-//! Gathers output lines into frames: the first words leave at once, later ones about 40 ms or 200 bytes at a time.
+//! Gathers output lines into frames: the first words leave at once, later ones about 40 ms at a time. Where the client
+//! reads nothing before the end, the first words wait a moment for the rest, and later ones for a second.
 //!
-//! One relay event per token would cost more than the token and tell its length. The longer an answer gets,
-//! the larger
+//! One relay event per token would cost more than the token and tell its length. The longer an answer gets, the larger
 //! its frames, so that a long one does not use up what a relay allows.
 
 use fedai_protocol::UnixMicros;
@@ -12,23 +12,29 @@ use fedai_protocol::limits::OUTPUT_CHUNK_BYTES_MAX;
 pub(crate) struct Coalescer {
     pending: String,
     since: Option<UnixMicros>,
+    is_whole: bool,
     words_sent: bool,
     frames: u64,
 }
 
 impl Coalescer {
+    /// For an answer of which nothing is read before its end.
+    pub(crate) fn for_whole_answer() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
     /// Adds a piece. `has_words` says that text has been delivered so far, not just a role or an empty delta.
     pub(crate) fn push(&mut self, now: UnixMicros, piece: &str, has_words: bool) -> bool {
         self.since.get_or_insert(now);
         self.pending.push_str(piece);
-        let first_words = has_words && !self.words_sent;
+        let first_words = has_words && !self.words_sent && !self.is_whole;
         first_words || self.is_due(now)
     }
 
     /// True when what is pending should leave.
     pub(crate) fn is_due(&self, now: UnixMicros) -> bool {
         !self.pending.is_empty()
-            && (self.pending.len() >= self.bytes_goal() || self.due_at().is_some_and(|at| at <= now))
+            && (self.pending.len() >= FRAME_BYTES_MAX || self.due_at().is_some_and(|at| at <= now))
     }
 
     /// When what is pending should leave at the latest.
@@ -54,19 +60,22 @@ impl Coalescer {
     }
 
     fn interval_ms(&self) -> u64 {
-        INTERVAL_MS.saturating_add(self.frames / 8).min(INTERVAL_MS_MAX)
-    }
-
-    fn bytes_goal(&self) -> usize {
-        let grown = usize::try_from(self.frames).unwrap_or(usize::MAX).saturating_mul(16);
-        FRAME_BYTES.saturating_add(grown).min(FRAME_BYTES_MAX)
+        match (self.is_whole, self.words_sent) {
+            (true, false) => WHOLE_FIRST_MS,
+            (true, true) => WHOLE_INTERVAL_MS,
+            (false, _) => INTERVAL_MS.saturating_add(self.frames / 8).min(INTERVAL_MS_MAX),
+        }
     }
 }
 
 /// Reading speed is far below 25 frames a second, and a tenth of a second still feels immediate.
 const INTERVAL_MS: u64 = 40;
 const INTERVAL_MS_MAX: u64 = 160;
-const FRAME_BYTES: usize = 200;
+/// The client measures the time to the first words all the same: they wait for a short answer's end, and no longer.
+const WHOLE_FIRST_MS: u64 = 5;
+/// Well within the silence after which a client asks whether the node is there.
+const WHOLE_INTERVAL_MS: u64 = 1_000;
+/// What a runner says in one breath leaves in one frame: a signature and a verification cost more than its bytes.
 const FRAME_BYTES_MAX: usize = 4_096;
 
 #[cfg(test)]
@@ -92,7 +101,20 @@ mod tests {
         assert!(!coalescer.is_due(T0.plus_millis(INTERVAL_MS - 1)));
         assert!(coalescer.is_due(T0.plus_millis(INTERVAL_MS)));
         assert_eq!(coalescer.due_at(), Some(T0.plus_millis(INTERVAL_MS)));
-        assert!(coalescer.push(T0, &"x".repeat(FRAME_BYTES + 16), true));
+        assert!(coalescer.push(T0, &"x".repeat(FRAME_BYTES_MAX), true));
+    }
+
+    #[test]
+    fn what_nobody_reads_before_its_end_waits_for_the_rest() {
+        let mut coalescer = Coalescer::for_whole_answer();
+        assert!(!coalescer.push(T0, "a\n", true));
+        assert!(!coalescer.push(T0, "b\n", true));
+        assert!(!coalescer.is_due(T0.plus_millis(WHOLE_FIRST_MS - 1)));
+        assert!(coalescer.is_due(T0.plus_millis(WHOLE_FIRST_MS)), "the time to the first words is measured");
+        assert_eq!(coalescer.take(true), ["a\nb\n"]);
+        assert!(!coalescer.push(T0, "c\n", true));
+        assert_eq!(coalescer.due_at(), Some(T0.plus_millis(WHOLE_INTERVAL_MS)));
+        assert!(coalescer.push(T0, &"x".repeat(FRAME_BYTES_MAX), true));
     }
 
     #[test]

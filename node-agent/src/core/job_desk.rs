@@ -443,7 +443,7 @@ fn take_body(session: &mut Session, body: String) -> Result<(), Refusal> {
     let shape =
         RequestShape::read(&body).map_err(|error| Refusal::new(RefusalCode::Malformed, error.to_string()))?;
     session.output_cap = check_body(&session.terms, &shape)?;
-    session.shape = shape;
+    session.read_as(shape);
     session.body = Some(body);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the node must know of a request before it runs: sizes and limits, never its meaning.
+//! What the node must know of a request before it runs: sizes, limits and how it is read, never its meaning.
 //!
 //! The rule: the body stays as its author wrote it. This only reads it, and nothing read here is kept beside numbers.
 
@@ -19,6 +19,8 @@ pub struct RequestShape {
     pub max_output: Option<u64>,
     /// Images in it.
     pub images: u64,
+    /// The answer is read while it is made.
+    pub is_streamed: bool,
 }
 
 /// The body is not the JSON object that the OpenAI interface takes.
@@ -38,6 +40,7 @@ impl RequestShape {
         }
         shape.messages = fields.get("messages").and_then(Value::as_array).map_or(0, Vec::len) as u64;
         shape.choices = fields.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
+        shape.is_streamed = fields.get("stream").and_then(Value::as_bool).unwrap_or(false);
         shape.max_output = OUTPUT_LIMITS.iter().filter_map(|name| fields.get(*name)?.as_u64()).min();
         Ok(shape)
     }
@@ -90,6 +93,8 @@ mod tests {
         assert_eq!((shape.messages, shape.choices, shape.max_output), (1, 2, Some(7)));
         assert_eq!(shape.text_bytes, "rolecontentuserHello".len() as u64);
         assert_eq!(shape.bytes, body.len() as u64);
+        assert!(!shape.is_streamed);
+        assert!(RequestShape::read(r#"{"stream":true}"#).unwrap().is_streamed);
     }
 
     #[test]

@@ -239,6 +239,14 @@ impl Session {
         Ok(if leave { self.flush() } else { Vec::new() })
     }
 
+    /// The request as it was read: its sizes, and how its answer is.
+    pub(crate) fn read_as(&mut self, shape: RequestShape) {
+        if !shape.is_streamed {
+            self.coalescer = Coalescer::for_whole_answer();
+        }
+        self.shape = shape;
+    }
+
     /// Output that has waited long enough.
     pub(crate) fn flush_due(&mut self, now: UnixMicros) -> Vec<SessionFrame> {
         if self.coalescer.is_due(now) { self.flush() } else { Vec::new() }

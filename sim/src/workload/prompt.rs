@@ -29,7 +29,7 @@ impl Prompt {
         let rest = usize::try_from(self.bytes).unwrap_or(0).saturating_sub(head.len());
         let content = format!("{head}{}", "x".repeat(rest));
         let message = serde_json::json!({"role": "user", "content": content});
-        serde_json::json!({"messages": [message], "max_tokens": self.words}).to_string()
+        serde_json::json!({"messages": [message], "max_tokens": self.words, "stream": true}).to_string()
     }
 
     /// Reads a request back.
@@ -62,7 +62,7 @@ impl Prompt {
     pub fn short_request(&self) -> String {
         let content = "x".repeat(usize::try_from(self.tokens().max(1)).unwrap_or(0));
         let words = self.words;
-        format!(r#"{{"messages":[{{"role":"user","content":"{content}"}}],"max_tokens":{words}}}"#)
+        format!(r#"{{"messages":[{{"role":"user","content":"{content}"}}],"max_tokens":{words},"stream":true}}"#)
     }
 
     /// Words of the answer on the typed wire, from one up to another: four bytes each, nothing to escape.
