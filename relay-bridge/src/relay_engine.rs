@@ -151,6 +151,8 @@ impl RelayEngine {
             return peer.send(wire::ok(&id, false, reason)).await;
         }
         let taken = gate.inbox.send(event).await.is_ok();
+        // First the node, then the OK: nobody waits for it, and writing it would hold the job back.
+        tokio::task::yield_now().await;
         let reason = if taken { "" } else { "error: the node is gone" };
         peer.send(wire::ok(&id, taken, reason)).await;
     }

@@ -3,6 +3,7 @@
 //! The rule: decisions live in `core`, this module only turns the world into typed inputs and
 //! actions into the world. What a runner looks like on the wire is known under `runners` alone.
 
+mod action_order;
 pub mod config;
 mod front_gate;
 mod listened_keys;

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::action_order::runner_first;
 use super::config::NodeConfig;
 use super::front_gate::FrontGate;
 use super::listened_keys::ListenedKeys;
@@ -70,6 +71,9 @@ pub(super) struct NodeLoop {
     last_descriptor_out: bool,
     /// A frame waits for its connection.
     has_sent: bool,
+    /// A runner was started, and what follows in `put_off` waits until it has its request.
+    has_started: bool,
+    put_off: Vec<Action>,
     /// The node's own relay.
     pub(super) gate: FrontGate,
     /// Signs of life, shared with the watch over the runner.
@@ -130,6 +134,8 @@ impl NodeLoop {
             storage_failed: false,
             last_descriptor_out: false,
             has_sent: false,
+            has_started: false,
+            put_off: Vec::new(),
             gate: FrontGate::default(),
             signs: Arc::default(),
         }
@@ -155,6 +161,15 @@ impl NodeLoop {
         let mut timer = DeadlineTimer::default();
         let mut stopping = false;
         while !self.exiting {
+            while self.has_started {
+                // The runner's request is written first: this thread would hold it back.
+                tokio::task::yield_now().await;
+                self.catch_up();
+            }
+            if core::mem::take(&mut self.has_sent) {
+                // The connection writes it now, and not when the runner has nothing more to say.
+                tokio::task::yield_now().await;
+            }
             let wait = self.until_deadline();
             let wake = tokio::select! {
                 Some(input) = incoming.recv() => Wake::Input(input),
@@ -179,10 +194,6 @@ impl NodeLoop {
                     tracing::info!("stopping: finishing what runs, taking nothing new");
                     self.feed(Input::Operator(OperatorCommand::Shutdown { patience_ms: self.patience_ms }));
                 }
-            }
-            if core::mem::take(&mut self.has_sent) {
-                // The connection writes it now, and not when the runner has nothing more to say.
-                tokio::task::yield_now().await;
             }
         }
         self.leave(&mut filed).await
@@ -219,17 +230,39 @@ impl NodeLoop {
     fn feed(&mut self, input: Input) {
         self.note(&input);
         self.todo.push_back(input);
+        self.work_off();
+    }
+
+    fn work_off(&mut self) {
         let mut actions = Vec::new();
         while let Some(input) = self.todo.pop_front() {
             self.core.handle(wall_clock::now(), input, &mut actions);
             runner_first(&mut actions);
             for action in actions.drain(..) {
-                self.perform(action);
+                self.perform_in_turn(action);
             }
         }
         if self.has_new_key {
             self.listen_again();
         }
+    }
+
+    /// Performs an action, or puts it off behind a runner's start.
+    fn perform_in_turn(&mut self, action: Action) {
+        if self.has_started {
+            return self.put_off.push(action);
+        }
+        self.has_started = matches!(action, Action::StartRunner { .. });
+        self.perform(action);
+    }
+
+    /// Performs what was put off, in its order.
+    fn catch_up(&mut self) {
+        self.has_started = false;
+        for action in core::mem::take(&mut self.put_off) {
+            self.perform_in_turn(action);
+        }
+        self.work_off();
     }
 
     /// Asks relays for the keys there are now, when these are others than before.
@@ -446,24 +479,6 @@ impl NodeLoop {
         if let Err(error) = self.standings.save(self.board.dir()) {
             tracing::warn!(%error, "what routers say could not be written");
         }
-    }
-}
-
-/// The runner computes while the word that the job was taken is signed.
-fn runner_first(actions: &mut [Action]) {
-    let Some(start) = actions.iter().position(|action| matches!(action, Action::StartRunner { .. })) else {
-        return;
-    };
-    let before = actions.get(..start).unwrap_or_default();
-    let is_opening = |action: &Action| match action {
-        Action::OpenSession { .. } => true,
-        Action::Send { frame, .. } => matches!(frame.body, FrameBody::Accept(_)),
-        _ => false,
-    };
-    // Past the session's key and the `accept` only: everything else keeps the order that the core gave it.
-    let from = before.iter().rposition(|action| !is_opening(action)).map_or(0, |at| at.saturating_add(1));
-    if let Some(part) = actions.get_mut(from..=start) {
-        part.rotate_right(1);
     }
 }
 
