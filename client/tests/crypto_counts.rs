@@ -170,7 +170,7 @@ fn the_documented_costs_are_the_counted_ones() {
         let want = expected([
             ("client", [4, 4 + c, 4, 3, 3 + c]),
             ("router", [0, 4, 1, 0, 1]),
-            ("node", [4 + c, 3, 2, 2 + c, 2]),
+            ("node", [4 + c, 2, 2, 2 + c, 2]),
         ]);
         assert_eq!(got, want, "warm, {wish:?}, {c} frames of output: {:#?}", warm.counts);
         let by_relay = steps(&warm.counts, "relay")[1];

@@ -190,13 +190,13 @@ impl JobOpen {
         Self::unwrap_knowing(wrap, inbox, |_| None).map(|(opened, _)| opened)
     }
 
-    /// [`JobOpen::unwrap`], where the key agreement with an author may be known from an earlier job under the same
-    /// ticket and inbox key. Gives it back for the next one.
+    /// [`JobOpen::unwrap`], where the author may be known from an earlier job under the same ticket and inbox key.
+    /// Gives what is known for the next one.
     pub fn unwrap_knowing(
         wrap: &VerifiedEvent,
         inbox: &SigningKey,
-        known: impl Fn(&PublicKey) -> Option<Conversation>,
-    ) -> Result<(OpenedJob, Conversation), ParseError> {
+        known: impl Fn(&PublicKey) -> Option<KnownTicket>,
+    ) -> Result<(OpenedJob, KnownTicket), ParseError> {
         if wrap.kind() != EPHEMERAL_GIFT_WRAP {
             return Err(ParseError::WrongKind(wrap.kind()));
         }
@@ -209,13 +209,24 @@ impl JobOpen {
         if seal.kind() != SEAL || !seal.as_event().tags.is_empty() {
             return Err(ParseError::WrongKind(seal.kind()));
         }
-        let inner = match known(&seal.author()) {
-            Some(inner) => inner,
-            None => derive(&seal.author())?,
+        let (agreement, dispatch) = match known(&seal.author()) {
+            Some(KnownTicket { agreement, dispatch }) => (agreement, Some(dispatch)),
+            None => (derive(&seal.author())?, None),
         };
-        let rumor: Rumor = serde_json::from_str(&open(&inner, seal.content())?).map_err(malformed)?;
-        Ok((rumor.into_job(&seal)?, inner))
+        let rumor: Rumor = serde_json::from_str(&open(&agreement, seal.content())?).map_err(malformed)?;
+        let opened = VerifiedEvent::reading_known(dispatch.as_ref(), || rumor.into_job(&seal))?;
+        let dispatch = opened.open.dispatch.clone();
+        Ok((opened, KnownTicket { agreement, dispatch }))
     }
+}
+
+/// What the next job under the same ticket needs no second time.
+#[derive(Clone)]
+pub struct KnownTicket {
+    /// Key agreement between inbox key and ticket key.
+    agreement: Conversation,
+    /// The ticket.
+    dispatch: VerifiedEvent,
 }
 
 /// The unsigned inner event.

@@ -3,6 +3,7 @@
 //! Every typed message is parsed from a [`VerifiedEvent`], also the events that travel inside other messages: its
 //! `Deserialize` verifies. There is no way to hold one that was not verified.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use nostr::{Event, EventId, JsonUtil, PublicKey};
@@ -25,6 +26,11 @@ struct Checked {
     event: Event,
     #[cfg(feature = "simulation")]
     typed: Option<crate::simulated::TypedBody>,
+}
+
+thread_local! {
+    /// What [`VerifiedEvent::reading_known`] was told, for as long as it reads: `Deserialize` takes no arguments.
+    static KNOWN: RefCell<Option<VerifiedEvent>> = const { RefCell::new(None) };
 }
 
 /// Why an event is not let in.
@@ -79,8 +85,20 @@ impl VerifiedEvent {
         Self::verify_bounded(event)
     }
 
+    /// Reads something in which `known` may be embedded: what is equal to it in every field, signature included, was
+    /// verified when `known` was.
+    pub(crate) fn reading_known<T>(known: Option<&Self>, read: impl FnOnce() -> T) -> T {
+        let before = KNOWN.replace(known.cloned());
+        let outcome = read();
+        KNOWN.set(before);
+        outcome
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the one door")]
     fn verify_bounded(event: Event) -> Result<Self, VerifyError> {
+        if let Some(known) = KNOWN.with_borrow(|known| known.clone().filter(|known| known.0.event == event)) {
+            return Ok(known);
+        }
         if event.tags.len() > EVENT_TAGS_MAX {
             return Err(VerifyError::TooManyTags);
         }
@@ -269,6 +287,22 @@ mod tests {
         let json = sample(1, vec![]).to_json();
         assert!(serde_json::from_str::<VerifiedEvent>(&json).is_ok());
         assert!(serde_json::from_str::<VerifiedEvent>(&json.replace("hello", "hellO")).is_err());
+    }
+
+    #[test]
+    fn a_known_event_is_not_verified_again_and_one_that_differs_is() {
+        let (genuine, other) = (sample(1, vec![]), sample(2, vec![]));
+        let mut forged = genuine.as_event().clone();
+        forged.sig = other.as_event().sig;
+        // Only a verification could tell that this one was not signed.
+        let known = VerifiedEvent::signed_here(forged.clone());
+        let read = |json: &str| serde_json::from_str::<VerifiedEvent>(json).is_ok();
+        let reads = |json: &str| VerifiedEvent::reading_known(Some(&known), || read(json));
+        assert!(reads(&forged.as_json()), "equal in every field");
+        assert!(reads(&other.to_json()) && reads(&genuine.to_json()), "others are verified as ever");
+        assert!(!reads(&forged.as_json().replace("hello", "hellO")), "another content under the same id");
+        assert!(!VerifiedEvent::reading_known(Some(&genuine), || read(&forged.as_json())), "another signature");
+        assert!(!read(&forged.as_json()), "forgotten with the reading");
     }
 
     #[test]

@@ -99,11 +99,12 @@ fn steps(is_cold: bool, frames: f64) -> [Steps; 4] {
             agreements: quote + 1.0,
             seals: 2.0 * quote + 1.0,
         },
-        // Wrap, seal and ticket verified, two layers opened; one agreement for the session; voucher, frames, receipt.
+        // Wrap, seal and a new ticket verified, two layers opened; one agreement for the session; voucher, frames,
+        // receipt.
         Steps {
             side: "node",
             signatures: 1.0 + frames + 1.0,
-            verifications: 3.0,
+            verifications: 2.0 + quote,
             agreements: 2.0 + quote,
             seals: 2.0 + frames,
         },
