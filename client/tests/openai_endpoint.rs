@@ -94,6 +94,38 @@ async fn whole_and_streamed_answers_are_the_runners_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tickets_that_lead_to_a_node_that_was_killed_cost_no_job_its_time() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    for name in ["node-a", "node-b"] {
+        let data = world.path().join(name).display().to_string();
+        let runner = ["--runner-kind", "mock", "--runner", "mock://local?tokens=9&slots=8"];
+        let mut words = vec!["node-agent", "run", "--data", &data, "--name", name, "--relay", &relay];
+        words.extend(runner.into_iter().chain(["--gateway", "127.0.0.1:0"]));
+        world.start(name, &words);
+    }
+    world.wait_for_nodes(&[&relay], 2);
+    let url = world.serve(&[&relay], &[])["url"].as_str().unwrap().to_owned();
+    let asked = async |prompt: &str| {
+        let answer = post(&url, "/chat/completions", &chat(prompt)).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{prompt}");
+        (header(&answer, "x-fedai-node"), header(&answer, "x-fedai-attempts"))
+    };
+    // Eight at once have eight tickets, most of them for one of the two nodes.
+    let before = futures_util::future::join_all((0..8).map(|_| asked("before"))).await;
+    let of = |node: &str| before.iter().filter(|(served, _)| served == node).count();
+    let busiest = before.iter().map(|(node, _)| node).max_by_key(|node| of(node)).unwrap();
+    let name = world.node_named(&[&relay], busiest);
+    world.kill(&name);
+    assert_ne!(asked("the first may be on its way there").await.0, *busiest);
+    for (node, attempts) in futures_util::future::join_all((0..8).map(|_| asked("after"))).await {
+        assert_ne!(node, *busiest);
+        assert_eq!(attempts, "1", "nobody else tries the node that has gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn models_are_listed_and_mistakes_have_openais_shape() {
     let mut world = World::new();
     let url = endpoint(&mut world, "mock://local?tokens=3", &["--timeout", "20s"]);

@@ -79,6 +79,8 @@ pub struct Attempt {
     stall_cap_ms: u64,
     uploaded_from: u64,
     uploaded_again: u64,
+    /// Its own relay has gone, and it has not been heard of since.
+    is_doubted: bool,
 }
 
 impl Attempt {
@@ -103,6 +105,7 @@ impl Attempt {
             stall_cap_ms: u64::MAX,
             uploaded_from: 0,
             uploaded_again: 0,
+            is_doubted: false,
         }
     }
 
@@ -179,6 +182,7 @@ impl Attempt {
             return;
         }
         self.probes = 0;
+        self.is_doubted = false;
         let (had_gap, before) = (self.order.has_gap(), self.order.next());
         if frame.body.is_numbered() {
             for body in self.order.push(frame.s, frame.body) {
@@ -207,10 +211,27 @@ impl Attempt {
             JobState::Opened => out.push(AttemptEvent::OpenAgain),
             JobState::Accepted | JobState::Streaming => {
                 self.probe(out);
-                self.check_at = now.plus_millis(self.timing.probe_wait_ms);
+                self.check_at = now.plus_millis(self.probe_wait_ms());
             }
             _ => {}
         }
+    }
+
+    /// The node's own relay has gone: what was on its way may be lost, and the node may be gone, too.
+    pub fn direct_way_lost(&mut self, now: UnixMicros, out: &mut Vec<AttemptEvent>) {
+        self.is_doubted = true;
+        if self.state == JobState::Opened {
+            self.check_at = self.check_at.min(now.plus_millis(self.accept_wait_ms()));
+        }
+        self.relays_changed(now, out);
+    }
+
+    const fn accept_wait_ms(&self) -> u64 {
+        if self.is_doubted { self.timing.doubt_wait_ms } else { self.timing.accept_wait_ms }
+    }
+
+    const fn probe_wait_ms(&self) -> u64 {
+        if self.is_doubted { self.timing.doubt_wait_ms } else { self.timing.probe_wait_ms }
     }
 
     /// Time has passed.
@@ -226,7 +247,7 @@ impl Attempt {
                 return self.lose(RefusalCode::RunnerFailed, "the node did not answer the job open", out);
             }
             self.opens = self.opens.saturating_add(1);
-            self.check_at = now.plus_millis(self.timing.accept_wait_ms);
+            self.check_at = now.plus_millis(self.accept_wait_ms());
             return out.push(AttemptEvent::OpenAgain);
         }
         if self.order.has_gap() && self.probes == 0 {
@@ -243,7 +264,7 @@ impl Attempt {
             return self.lose(INTERRUPTED, "the node stopped answering", out);
         }
         self.probes = self.probes.saturating_add(1);
-        self.check_at = now.plus_millis(self.timing.probe_wait_ms);
+        self.check_at = now.plus_millis(self.probe_wait_ms());
         self.probe(out);
     }
 

@@ -177,6 +177,9 @@ impl Journey {
                     self.drive(now, number, out, |current, events| current.relays_changed(now, events));
                 }
             }
+            JourneyInput::DirectWayLost { attempt } => {
+                self.drive(now, attempt, out, |current, events| current.direct_way_lost(now, events));
+            }
             JourneyInput::Cancel => {
                 self.stop(JobStep::Cancel, RefusalCode::Cancelled, "stopped by the user", out)
             }

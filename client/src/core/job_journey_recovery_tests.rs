@@ -164,3 +164,22 @@ fn a_ticket_is_gone_back_with_once() {
     play.frame(2, 0, refuse(RefusalCode::Busy));
     assert_eq!(play.opened.len(), 2, "a new quote is next, after the wait");
 }
+
+#[test]
+fn a_node_whose_own_relay_has_gone_is_soon_left_unless_it_is_heard_of() {
+    for is_accepted in [false, true] {
+        let mut play = Play::new(2, one_quote(&[0, 1]), |_| {});
+        if is_accepted {
+            play.accept(1);
+        }
+        play.input(JourneyInput::DirectWayLost { attempt: 1 });
+        play.wait(2_000);
+        assert_eq!(play.opened.len(), 2, "accepted: {is_accepted}");
+    }
+    let mut play = Play::new(2, one_quote(&[0, 1]), |_| {});
+    play.accept(1);
+    play.input(JourneyInput::DirectWayLost { attempt: 1 });
+    play.frame(1, 1, FrameBody::Pong);
+    play.wait(3_900);
+    assert_eq!(play.opened.len(), 1, "it answered by another relay");
+}

@@ -166,6 +166,9 @@ pub struct JourneyTiming {
     pub idle_ms: u64,
     /// Wait for the answer to a probe, in milliseconds.
     pub probe_wait_ms: u64,
+    /// The same for accepts and probes while the node is in doubt, because its own relay has gone: mostly the node has
+    /// gone with it, and else it answers by other relays within their round trip.
+    pub doubt_wait_ms: u64,
     /// Probes without an answer after which the node is gone.
     pub probes_max: u32,
     /// Nodes tried in all.
@@ -186,6 +189,7 @@ impl Default for JourneyTiming {
             gap_asks_max: 20,
             idle_ms: 2_000,
             probe_wait_ms: 1_500,
+            doubt_wait_ms: 500,
             probes_max: 3,
             attempts_max: 6,
             retry_wait_max_ms: 20_000,

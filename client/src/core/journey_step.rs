@@ -42,6 +42,11 @@ pub enum JourneyInput {
     },
     /// A relay came or went.
     RelaysChanged,
+    /// The node's own relay, by which that attempt went, has gone.
+    DirectWayLost {
+        /// Which attempt.
+        attempt: u32,
+    },
     /// The person wants no more.
     Cancel,
     /// Time has passed.

@@ -3,11 +3,13 @@
 //! Each is a pool of one relay, so that no node sees what was asked of another: neither session keys nor events. The
 //! rule: a connection is made for a job that goes there, waited for only for a moment, and left when others are used.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedai_protocol::NodeDescriptor;
+use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::limits::{CLIENT_GATEWAYS_MAX, GATEWAY_CONNECT_WAIT_MS};
+use fedai_protocol::{NodeDescriptor, PublicKey};
 use fedai_relay_bridge::{
     ConnectionState, PoolOptions, RelayAddress, RelayList, RelayPolicy, RelayPool, RelayRole,
 };
@@ -18,6 +20,8 @@ use crate::core::direct_way::{DirectWish, Reach, is_this_machine, reach};
 
 /// A connection that no job used for so long is left.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+/// How long a node is passed over whose own relay has gone: about when its announcements have ended, too.
+const LOST_FOR: Duration = Duration::from_secs(60);
 
 /// All of them. Clones are the same.
 #[derive(Clone)]
@@ -27,6 +31,8 @@ struct Inner {
     wish: DirectWish,
     is_all_here: bool,
     lines: Mutex<Vec<Line>>,
+    /// Nodes whose own relay was there and has gone, and when.
+    lost: Mutex<BTreeMap<PublicKey, Instant>>,
     changes: watch::Sender<u64>,
 }
 
@@ -42,17 +48,21 @@ impl Gateways {
     pub(crate) fn new(wish: DirectWish, relays: &RelayPool) -> Self {
         let is_here = |url: &str| RelayAddress::parse(url).is_ok_and(|at| is_this_machine(at.host()));
         let is_all_here = relays.status().iter().all(|relay| is_here(&relay.url));
-        Self(Arc::new(Inner { wish, is_all_here, lines: Mutex::default(), changes: watch::Sender::new(0) }))
+        Self::with(wish, is_all_here)
     }
 
     /// The same relays with another wish.
     pub(crate) fn wishing(&self, wish: DirectWish) -> Self {
-        let (is_all_here, changes) = (self.0.is_all_here, watch::Sender::new(0));
-        Self(Arc::new(Inner { wish, is_all_here, lines: Mutex::default(), changes }))
+        Self::with(wish, self.0.is_all_here)
+    }
+
+    fn with(wish: DirectWish, is_all_here: bool) -> Self {
+        let (lines, lost, changes) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
+        Self(Arc::new(Inner { wish, is_all_here, lines, lost, changes }))
     }
 
     /// A connection to the node's own relay, if it has one and one comes up within a moment.
-    pub(crate) async fn reach(&self, node: &NodeDescriptor) -> Option<RelayPool> {
+    pub(crate) async fn reach(&self, node: &CheckedNode) -> Option<RelayPool> {
         let (pool, begun) = self.line(node)?;
         let until = begun + Duration::from_millis(GATEWAY_CONNECT_WAIT_MS);
         let mut changes = pool.status_changes();
@@ -76,6 +86,12 @@ impl Gateways {
         found.any(|line| line.pool.connected(RelayRole::Stream) > 0)
     }
 
+    /// Nodes whose own relay has gone in the last minute and is not back: mostly they have gone with it.
+    pub(crate) fn lost(&self) -> Vec<PublicKey> {
+        let lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.iter().filter(|(_, at)| at.elapsed() < LOST_FOR).map(|(node, _)| *node).collect()
+    }
+
     /// Changes its number whenever one of the connections comes or goes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
@@ -89,8 +105,9 @@ impl Gateways {
         }
     }
 
-    fn line(&self, node: &NodeDescriptor) -> Option<(RelayPool, Instant)> {
-        let now = Instant::now();
+    fn line(&self, node: &CheckedNode) -> Option<(RelayPool, Instant)> {
+        let (now, key) = (Instant::now(), node.node);
+        let node = &node.descriptor.message;
         let mut lines = self.lines();
         lines.retain(|line| now.saturating_duration_since(line.used) < IDLE_MAX);
         if let Some(line) =
@@ -99,7 +116,7 @@ impl Gateways {
             line.used = now;
             return Some((line.pool.clone(), line.begun));
         }
-        let (url, pool) = node.gateways.iter().find_map(|url| Some((url.clone(), self.open(url)?)))?;
+        let (url, pool) = node.gateways.iter().find_map(|url| Some((url.clone(), self.open(url, key)?)))?;
         if lines.len() >= CLIENT_GATEWAYS_MAX
             && let Some(oldest) = (0..lines.len()).min_by_key(|at| lines.get(*at).map(|line| line.used))
         {
@@ -110,7 +127,7 @@ impl Gateways {
         Some((pool, now))
     }
 
-    fn open(&self, url: &str) -> Option<RelayPool> {
+    fn open(&self, url: &str, node: PublicKey) -> Option<RelayPool> {
         let address = RelayAddress::parse(url).ok()?;
         let reach = reach(self.0.wish, address.host(), self.0.is_all_here)?;
         let options =
@@ -121,11 +138,16 @@ impl Gateways {
             tracing::debug!(%error, "a node's own relay is not used");
             return None;
         }
-        let (mut changes, all) = (pool.status_changes(), self.0.changes.clone());
+        let (mut changes, all, url) = (pool.status_changes(), Arc::downgrade(&self.0), url.to_owned());
         tokio::spawn(async move {
+            let mut was_up = false;
             // Ends with the pool.
             while changes.changed().await.is_ok() {
-                all.send_modify(|n| *n = n.wrapping_add(1));
+                let Some(all) = all.upgrade() else { return };
+                let is_up = all.is_up(&url);
+                all.note(node, was_up, is_up);
+                was_up = is_up;
+                all.changes.send_modify(|n| *n = n.wrapping_add(1));
             }
         });
         Some(pool)
@@ -133,6 +155,25 @@ impl Gateways {
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn is_up(&self, url: &str) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lines.iter().filter(|line| line.url == url);
+        found.any(|line| line.pool.connected(RelayRole::Stream) > 0)
+    }
+
+    /// The connection to this node's own relay was up or not, and is up or not.
+    fn note(&self, node: PublicKey, was_up: bool, is_up: bool) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.retain(|_, at| at.elapsed() < LOST_FOR);
+        if is_up {
+            lost.remove(&node);
+        } else if was_up {
+            lost.insert(node, Instant::now());
+        }
     }
 }
 

@@ -141,12 +141,9 @@ impl<'a> JobRun<'a> {
                     Heard::Reply(event) => self.reply(&event),
                 },
                 Ok(()) = lines.changed() => {
-                    let is_changed = self.sessions.values_mut().any(|session| session.way.is_changed());
-                    if is_changed {
-                        self.go_wide().await;
-                        JourneyInput::RelaysChanged
-                    } else {
-                        JourneyInput::Tick
+                    match self.direct_ways_changed(sink).await {
+                        Ok(input) => input,
+                        Err(ending) => return Box::pin(self.end(*ending)).await,
                     }
                 }
                 Ok(()) = changes.changed() => {
@@ -159,6 +156,30 @@ impl<'a> JobRun<'a> {
                 () = timer.wait(wait) => JourneyInput::Tick,
             };
         }
+    }
+
+    /// Connections to nodes' own relays came or went: what is to be said of it, or the ending that came of it.
+    async fn direct_ways_changed(
+        &mut self,
+        sink: &mut (dyn OutputSink + Send),
+    ) -> Result<JourneyInput, Box<Result<Answer, JobFailure>>> {
+        let (mut lost, mut is_back) = (Vec::new(), false);
+        for (attempt, session) in &mut self.sessions {
+            match (session.way.is_changed(), session.way.is_up()) {
+                (true, false) => lost.push(*attempt),
+                (true, true) => is_back = true,
+                (false, _) => {}
+            }
+        }
+        if is_back || !lost.is_empty() {
+            self.go_wide().await;
+        }
+        for attempt in lost {
+            if let Some(ending) = self.handle(JourneyInput::DirectWayLost { attempt }, sink).await {
+                return Err(Box::new(ending));
+            }
+        }
+        Ok(if is_back { JourneyInput::RelaysChanged } else { JourneyInput::Tick })
     }
 
     /// Runs to the quote and no further.

@@ -37,7 +37,7 @@ struct Direct {
 impl SessionWay {
     /// The direct way if it is there within a moment; else the relays.
     pub(crate) async fn find(gateways: &Gateways, node: &CheckedNode, session: &PublicKey) -> Self {
-        let line = gateways.reach(&node.descriptor.message).await;
+        let line = gateways.reach(node).await;
         let direct = line.map(|line| {
             // A gateway handles a connection's messages in their order: what follows need not wait for an answer.
             let frames =

@@ -172,9 +172,21 @@ async fn specs(
     if lists.is_empty() || wish.allow_fallbacks {
         lists.push(only);
     }
-    let spec =
-        |only_nodes: Vec<PublicKey>| spec(endpoint, request, contacts, most, only_nodes, ignore.clone());
-    Ok(lists.into_iter().map(spec).collect())
+    let spec = |only_nodes: &Vec<PublicKey>, not_nodes| {
+        spec(endpoint, request, contacts, most, only_nodes.clone(), not_nodes)
+    };
+    // Nodes that have just gone are asked only where nobody else can serve: routers do not know it yet.
+    let lost = endpoint.buyer.gateways.lost();
+    let without: Vec<PublicKey> = ignore.iter().chain(&lost).copied().collect();
+    endpoint.tickets.forget(&lost);
+    let mut specs = Vec::new();
+    for list in &lists {
+        if !lost.is_empty() {
+            specs.push(spec(list, without.clone()));
+        }
+        specs.push(spec(list, ignore.clone()));
+    }
+    Ok(specs)
 }
 
 fn spec(

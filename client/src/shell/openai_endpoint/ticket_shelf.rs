@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use fedai_protocol::PublicKey;
+
 use crate::shell::buyer::HeldTicket;
 
 /// Tickets kept of one kind.
@@ -19,6 +21,16 @@ impl TicketShelf {
     /// Takes a ticket of that kind, the one used last: its node's cache is the warmest.
     pub(super) fn take(&self, kind: &str) -> Option<HeldTicket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(kind)?.pop()
+    }
+
+    /// Forgets tickets that lead to these nodes.
+    pub(super) fn forget(&self, nodes: &[PublicKey]) {
+        if nodes.is_empty() {
+            return;
+        }
+        let is_kept = |held: &HeldTicket| held.ticket.nodes.first().is_some_and(|n| !nodes.contains(&n.node));
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.values_mut().for_each(|tickets| tickets.retain(is_kept));
     }
 
     /// Puts one back. What does not fit is forgotten: a new quote costs one round trip.
