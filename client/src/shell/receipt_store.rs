@@ -15,6 +15,7 @@ use fedai_protocol::VerifiedEvent;
 use fedai_protocol::limits::RECEIPTS_LINE_BYTES_MAX;
 use fedai_protocol::receipts_file::{EndLine, GENESIS, ReceiptLine, line_hash, write_file};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::private_file;
 
@@ -31,6 +32,20 @@ pub const DISPUTES_FILE_NAME: &str = "disputes.jsonl";
 pub struct ReceiptStore {
     path: PathBuf,
     end: Arc<Mutex<Option<KnownEnd>>>,
+    waiting: Arc<Mutex<Vec<(ReceiptEntry, oneshot::Sender<bool>)>>>,
+    /// Whose turn it is to write.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// One purchase: a ticket, the receipt under it, and the client's word on that.
+#[derive(Clone, Debug)]
+pub struct ReceiptEntry {
+    /// The ticket (kind 21437).
+    pub dispatch: VerifiedEvent,
+    /// The receipt (kind 1434).
+    pub receipt: VerifiedEvent,
+    /// The word (kind 1435).
+    pub ack: VerifiedEvent,
 }
 
 /// The end of the file as this process left it. Whoever appends makes the file longer: it holds while the length does.
@@ -92,7 +107,8 @@ impl ReceiptStore {
     /// The store of a data folder; nothing is created before the first receipt.
     #[must_use]
     pub fn new(data: &Path) -> Self {
-        Self { path: data.join(FILE_NAME), end: Arc::default() }
+        let (end, waiting, turn) = (Arc::default(), Arc::default(), Arc::default());
+        Self { path: data.join(FILE_NAME), end, waiting, turn }
     }
 
     /// The file.
@@ -101,45 +117,89 @@ impl ReceiptStore {
         &self.path
     }
 
-    /// Appends one entry; it is on the disk when this returns.
-    pub fn append(
-        &self,
-        dispatch: &VerifiedEvent,
-        receipt: &VerifiedEvent,
-        ack: &VerifiedEvent,
-    ) -> Result<(), ReceiptStoreError> {
-        let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
-        let next = self.next(&mut file)?;
-        let line = ReceiptLine {
-            n: next.n,
-            prev: next.prev,
-            dispatch: Some(dispatch.clone()),
-            receipt: receipt.clone(),
-            ack: Some(ack.clone()),
-        };
-        let line = serde_json::to_string(&line).map_err(|error| self.disk(error.into()))?;
-        if line.len() > RECEIPTS_LINE_BYTES_MAX {
-            return Err(ReceiptStoreError::TooLong {
-                path: self.path.display().to_string(),
-                bytes: line.len(),
+    /// Keeps an entry; true when it is on the disk. Entries that come while the disk is busy share one sync.
+    pub(crate) async fn keep(&self, entry: ReceiptEntry) -> bool {
+        let (tell, is_kept) = oneshot::channel();
+        self.waiting().push((entry, tell));
+        // Whoever had the turn before may have kept this one, too.
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let batch = core::mem::take(&mut *self.waiting());
+        if !batch.is_empty() {
+            let store = self.clone();
+            let work = tokio::task::spawn_blocking(move || {
+                store.keep_all(batch);
+                drop(turn);
             });
+            if let Err(error) = work.await {
+                tracing::error!(%error, "receipts were not kept");
+            }
         }
-        let (n, prev) = (next.n.saturating_add(1), line_hash(&line));
-        let text = format!("{line}\n{}", end_line(n, prev.clone()));
-        write_from(&mut file, next.at, &text).map_err(|source| self.disk(source))?;
-        let after = |bytes: usize| next.at.saturating_add(bytes as u64);
-        let next = NextEntry { at: after(line.len().saturating_add(1)), n, prev };
+        is_kept.await.unwrap_or(false)
+    }
+
+    fn keep_all(&self, batch: Vec<(ReceiptEntry, oneshot::Sender<bool>)>) {
+        let (entries, tells): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let failed = |error: &ReceiptStoreError| tracing::error!(%error, "a receipt was not kept");
+        let kept = match self.append_all(&entries) {
+            Ok(outcomes) => outcomes.into_iter().map(|outcome| outcome.inspect_err(failed).is_ok()).collect(),
+            Err(error) => {
+                failed(&error);
+                vec![false; tells.len()]
+            }
+        };
+        // Nobody asks in a program that serves others.
+        tells.into_iter().zip(kept).for_each(|(tell, is_kept)| tell.send(is_kept).unwrap_or(()));
+    }
+
+    /// Appends entries; they are on the disk when this returns, but for those that are too long.
+    pub fn append_all(
+        &self,
+        entries: &[ReceiptEntry],
+    ) -> Result<Vec<Result<(), ReceiptStoreError>>, ReceiptStoreError> {
+        let mut file = open_locked(&self.path).map_err(|source| self.disk(source))?;
+        let NextEntry { at, mut n, mut prev } = self.next(&mut file)?;
+        let (mut text, mut outcomes) = (String::new(), Vec::with_capacity(entries.len()));
+        for ReceiptEntry { dispatch, receipt, ack } in entries {
+            let line = ReceiptLine {
+                n,
+                prev: prev.clone(),
+                dispatch: Some(dispatch.clone()),
+                receipt: receipt.clone(),
+                ack: Some(ack.clone()),
+            };
+            let line = serde_json::to_string(&line).map_err(|error| self.disk(error.into()))?;
+            if line.len() > RECEIPTS_LINE_BYTES_MAX {
+                let (path, bytes) = (self.path.display().to_string(), line.len());
+                outcomes.push(Err(ReceiptStoreError::TooLong { path, bytes }));
+                continue;
+            }
+            (n, prev) = (n.saturating_add(1), line_hash(&line));
+            text.push_str(&line);
+            text.push('\n');
+            outcomes.push(Ok(()));
+        }
+        let after = |bytes: usize| at.saturating_add(bytes as u64);
+        let next = NextEntry { at: after(text.len()), n, prev: prev.clone() };
+        if text.is_empty() {
+            return Ok(outcomes);
+        }
+        text.push_str(&end_line(n, prev));
+        write_from(&mut file, at, &text).map_err(|source| self.disk(source))?;
         *self.known_end() = Some(KnownEnd { length: after(text.len()), next });
-        Ok(())
+        Ok(outcomes)
+    }
+
+    /// Keeps a receipt that was disputed; true when it is on the disk.
+    pub(crate) async fn keep_dispute(&self, entry: ReceiptEntry) -> bool {
+        let store = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || store.append_dispute(&entry)).await;
+        let failed = |error: &ReceiptStoreError| tracing::error!(%error, "a disputed receipt was not kept");
+        outcome.is_ok_and(|outcome| outcome.inspect_err(failed).is_ok())
     }
 
     /// Keeps a receipt that was disputed, with the ticket and the dispute, as evidence.
-    pub fn append_dispute(
-        &self,
-        dispatch: &VerifiedEvent,
-        receipt: &VerifiedEvent,
-        ack: &VerifiedEvent,
-    ) -> Result<(), ReceiptStoreError> {
+    pub fn append_dispute(&self, entry: &ReceiptEntry) -> Result<(), ReceiptStoreError> {
+        let ReceiptEntry { dispatch, receipt, ack } = entry;
         let path = self.path.with_file_name(DISPUTES_FILE_NAME);
         let append = || {
             let line = serde_json::to_string(&Dispute { dispatch, receipt, ack })?;
@@ -195,6 +255,10 @@ impl ReceiptStore {
                 Ok(NextEntry { at: tail.entries_end, n, prev })
             }
         }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<(ReceiptEntry, oneshot::Sender<bool>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whoever panicked with it took it out before.
@@ -273,7 +337,7 @@ fn write_from(file: &mut File, at: u64, text: &str) -> std::io::Result<()> {
     file.set_len(at)?;
     file.seek(SeekFrom::Start(at))?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_data()
 }
 
 fn end_line(end: u64, prev: String) -> String {

@@ -6,7 +6,7 @@ use fedai_protocol::{Message, PublicKey, SigningKey, VerifiedEvent, ticket_proof
 use fedai_relay_bridge::{RelayPool, SystemEntropy, wall_clock};
 use tokio::sync::oneshot;
 
-use super::receipt_store::{ReceiptStore, ReceiptStoreError};
+use super::receipt_store::{ReceiptEntry, ReceiptStore};
 use crate::core::job_ending::Settlement;
 
 /// Wait for relays to take the word.
@@ -32,15 +32,11 @@ impl ReceiptWord {
             kept.send(false).unwrap_or(());
             return;
         };
-        let (store, settlement, word) = (self.store, self.settlement, ack.clone());
-        let outcome = tokio::task::spawn_blocking(move || keep(&store, &settlement, &word)).await;
-        let is_kept = match outcome {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the receipt was not kept");
-                false
-            }
-            Err(_) => false,
+        let Settlement { dispatch, receipt, verdict, .. } = self.settlement;
+        let entry = ReceiptEntry { dispatch, receipt, ack: ack.clone() };
+        let is_kept = match verdict {
+            Ok(_) => self.store.keep(entry).await,
+            Err(_) => self.store.keep_dispute(entry).await,
         };
         // Nobody asks in a program that serves others.
         kept.send(is_kept).unwrap_or(());
@@ -68,13 +64,5 @@ impl ReceiptWord {
         let sealed =
             ticket_proof::seal(&self.ticket_key, &self.session, &router, &receipt, &mut SystemEntropy);
         sealed.inspect_err(|error| tracing::warn!(%error, "the acknowledgement goes without its proof")).ok()
-    }
-}
-
-fn keep(store: &ReceiptStore, settlement: &Settlement, ack: &VerifiedEvent) -> Result<(), ReceiptStoreError> {
-    let (dispatch, receipt) = (&settlement.dispatch, &settlement.receipt);
-    match settlement.verdict {
-        Ok(_) => store.append(dispatch, receipt, ack),
-        Err(_) => store.append_dispute(dispatch, receipt, ack),
     }
 }
