@@ -8,9 +8,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedai_node_agent::shell::config::GatewayChoice;
 use fedai_node_agent::shell::runners::mock::{MockConfig, MockFailure, MockRunner, expected_text};
 use fedai_node_agent::{NodeConfig, RunnerChoice, run};
-use fedai_protocol::event_kinds::NODE_DESCRIPTOR;
+use fedai_protocol::event_kinds::{NODE_DESCRIPTOR, RECEIPT};
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::receipt::{Outcome, commitment};
@@ -46,14 +47,19 @@ struct InProcess {
 }
 
 async fn start(mock: MockConfig) -> InProcess {
+    start_in(tempfile::tempdir().unwrap(), mock).await
+}
+
+/// On a relay that has nothing yet.
+async fn start_in(data: tempfile::TempDir, mock: MockConfig) -> InProcess {
     let relay = MemoryRelay::new();
     let list = RelayList::single(URL).unwrap();
-    let data = tempfile::tempdir().unwrap();
     let runner = RunnerChoice::Opened(Arc::new(MockRunner::new(mock)));
     let mut config = NodeConfig::new(data.path().join("node"), list.clone(), runner);
     config.connector = PoolOptions::memory(&[(URL, &relay)]).connector;
     config.accept_self_dispatch = true;
     config.drain_timeout = Duration::from_secs(5);
+    config.gateway = Some(GatewayChoice { listen: "127.0.0.1:0".parse().unwrap(), url: None });
     let stop = CancellationToken::new();
     let (ready, is_ready) = oneshot::channel();
     let task = tokio::spawn(run(config, stop.clone(), ready));
@@ -105,6 +111,28 @@ async fn a_job_is_answered_with_a_receipt_that_verifies_and_can_be_resumed() {
         fedai_relay_bridge::wall_clock::now_seconds(),
     );
     assert_eq!(records.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_receipts_are_published_again_after_a_start_and_shown_at_the_gateway() {
+    let world = start(MockConfig { tokens: 3, ..MockConfig::default() }).await;
+    let node = find_node(&world.pool).await;
+    let mut job = open(&world.pool, &node, &body(), PaymentMethod::Free).await;
+    let FrameBody::Final(end) = job.read_to_end_of_job().await else { panic!() };
+    let data = world.stop().await;
+    // As after a loss of power: the journal was synced, the outbox was not.
+    std::fs::remove_dir_all(data.path().join("node/outbox")).unwrap();
+    let world = start_in(data, MockConfig::default()).await;
+    let node = find_node(&world.pool).await;
+    let gateway = RelayList::single(&node.descriptor.message.gateways[0]).unwrap();
+    let gateway = RelayPool::connect(gateway, PoolOptions::default());
+    for pool in [&world.pool, &gateway] {
+        let mut receipts = pool.subscribe(RelayRole::Discovery, vec![filters::of_kinds(&[RECEIPT])]);
+        let receipt = tokio::time::timeout(PATIENCE, receipts.recv()).await.unwrap().unwrap();
+        assert_eq!(receipt, end.receipt);
+    }
+    gateway.shutdown().await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

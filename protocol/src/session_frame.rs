@@ -4,8 +4,11 @@
 //! in each direction and is the only order: relays shuffle, duplicate and drop. Job, direction and number are repeated
 //! inside, because NIP-44 binds none of them. Plaintexts are padded to fixed sizes, so that lengths tell little.
 
+use std::borrow::Cow;
+
 use nostr::PublicKey;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use crate::domain_separation::{self, digest};
 use crate::entropy::Entropy;
@@ -89,7 +92,7 @@ pub struct Failure {
 }
 
 /// What a frame says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "t", content = "d", rename_all = "snake_case")]
 pub enum FrameBody {
     /// First frame of the node.
@@ -130,7 +133,7 @@ impl FrameBody {
 }
 
 /// One frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionFrame {
     /// Job.
     pub job: JobId,
@@ -141,6 +144,48 @@ pub struct SessionFrame {
     /// Content.
     #[serde(flatten)]
     pub body: FrameBody,
+}
+
+/// A frame whose type was not looked at yet. Derived, a flattened body would be read into a tree first, receipt and all.
+#[derive(Deserialize)]
+struct Unread<'a> {
+    job: JobId,
+    dir: Direction,
+    s: u64,
+    #[serde(borrow)]
+    t: Cow<'a, str>,
+    #[serde(borrow)]
+    d: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for SessionFrame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Unread { job, dir, s, t, d } = Unread::deserialize(deserializer)?;
+        let body = FrameBody::read(&t, d.map(RawValue::get)).map_err(serde::de::Error::custom)?;
+        Ok(Self { job, dir, s, body })
+    }
+}
+
+impl FrameBody {
+    fn read(t: &str, d: Option<&str>) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Resume {
+            from: u64,
+        }
+        let d = d.unwrap_or("null");
+        Ok(match t {
+            "accept" => Self::Accept(serde_json::from_str(d)?),
+            "chunk" => Self::Chunk(serde_json::from_str(d)?),
+            "ping" => Self::Ping,
+            "pong" => Self::Pong,
+            "cancel" => Self::Cancel,
+            "error" => Self::Error(serde_json::from_str(d)?),
+            "resume" => serde_json::from_str(d).map(|Resume { from }| Self::Resume { from })?,
+            "ack" => Self::Ack(serde_json::from_str(d)?),
+            "final" => Self::Final(serde_json::from_str(d)?),
+            _ => return Err(serde::de::Error::custom("no type of frame")),
+        })
+    }
 }
 
 /// Plaintext sizes that frames are padded to.

@@ -301,7 +301,10 @@ mod tests {
         assert!(reads(&forged.as_json()), "equal in every field");
         assert!(reads(&other.to_json()) && reads(&genuine.to_json()), "others are verified as ever");
         assert!(!reads(&forged.as_json().replace("hello", "hellO")), "another content under the same id");
-        assert!(!VerifiedEvent::reading_known(Some(&genuine), || read(&forged.as_json())), "another signature");
+        assert!(
+            !VerifiedEvent::reading_known(Some(&genuine), || read(&forged.as_json())),
+            "another signature"
+        );
         assert!(!read(&forged.as_json()), "forgotten with the reading");
     }
 

@@ -8,9 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fedai_protocol::VerifiedEvent;
+use nostr::EventId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::journal::JournalError;
 use crate::lock::lock;
 use crate::pool_inbox::Ack;
 use crate::pool_link::{Link, Withheld};
@@ -40,10 +42,8 @@ impl RelayPool {
     pub async fn publish_stored(&self, event: VerifiedEvent) -> PublishOutcome {
         let inner = Arc::clone(self.inner());
         let mut owed = OwedEvent::new(event);
-        if let Some(outbox) = &inner.outbox
-            && let Err(error) = outbox.owe(&owed).await
-        {
-            tracing::error!(%error, "outbox cannot be written; publishing without it");
+        if let Some(outbox) = &inner.outbox {
+            told(outbox.owe(&owed).await);
         }
         let attempt = inner.attempt(&owed).await;
         inner.settle(&mut owed, attempt).await
@@ -54,12 +54,38 @@ impl RelayPool {
         let pool = self.clone();
         self.inner().runtime.spawn(async move {
             let id = event.id();
-            let outcome = pool.publish_stored(event).await;
-            if !outcome.is_durable() {
-                let PublishOutcome { acks, wanted, queued, .. } = outcome;
-                tracing::warn!(%id, acks, wanted, queued, "not enough relays took an event");
-            }
+            warn_of(id, &pool.publish_stored(event).await);
         });
+    }
+
+    /// The same for an event that its author keeps on disk, and publishes again at its next start when it is of the last
+    /// [`NOTED_WITHIN`]: the outbox only notes it, and it is sent at once.
+    pub fn publish_kept_in_background(&self, event: VerifiedEvent) {
+        let inner = Arc::clone(self.inner());
+        let mut owed = OwedEvent::new(event);
+        if let Some(outbox) = &inner.outbox {
+            told(outbox.owe_kept(&owed));
+        }
+        self.inner().runtime.spawn(async move {
+            let attempt = inner.attempt(&owed).await;
+            warn_of(owed.event.id(), &inner.settle(&mut owed, attempt).await);
+        });
+    }
+}
+
+/// What the outbox was told so long ago is on disk.
+pub const NOTED_WITHIN: Duration = Duration::from_secs(5);
+
+fn told(outcome: Result<(), JournalError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "outbox cannot be written; publishing without it");
+    }
+}
+
+fn warn_of(id: EventId, outcome: &PublishOutcome) {
+    if !outcome.is_durable() {
+        let PublishOutcome { acks, wanted, queued, .. } = outcome;
+        tracing::warn!(%id, acks, wanted, queued, "not enough relays took an event");
     }
 }
 

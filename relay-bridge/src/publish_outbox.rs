@@ -1,8 +1,9 @@
 //! Stored events that not enough relays have taken yet, on disk.
 //!
-//! An event is in the journal before it is first sent, each relay's acknowledgement is noted, and the event is
-//! struck out when enough relays took it or it has expired. That it was struck out is not waited for: where it is
-//! lost, the event is sent once more. The journal is rewritten at the start with what is still owed.
+//! An event is in the journal before it is first sent, or soon after where its author keeps it, too; each relay's
+//! acknowledgement is noted, and the event is struck out when enough relays took it or it has expired. That it was
+//! struck out is not waited for: where it is lost, the event is sent once more. The journal is rewritten at the start
+//! with what is still owed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -93,6 +94,18 @@ impl PublishOutbox {
     /// Puts an event on disk before it is sent. A full outbox drops its oldest event, and says so.
     pub(crate) async fn owe(&self, owed: &OwedEvent) -> Result<(), JournalError> {
         self.journal.append(OWED, owed.event.to_json().as_bytes()).await?;
+        self.add(owed);
+        Ok(())
+    }
+
+    /// The same for an event that is kept elsewhere: it is on disk soon.
+    pub(crate) fn owe_kept(&self, owed: &OwedEvent) -> Result<(), JournalError> {
+        self.journal.note(OWED, owed.event.to_json().as_bytes())?;
+        self.add(owed);
+        Ok(())
+    }
+
+    fn add(&self, owed: &OwedEvent) {
         let waiting = Waiting { owed: owed.clone(), attempts: 1, next_at: Some(Instant::now() + RETRY) };
         let mut all = lock(&self.owed);
         if all.len() >= OUTBOX_EVENTS_MAX {
@@ -104,7 +117,6 @@ impl PublishOutbox {
             }
         }
         all.insert(owed.event.id(), waiting);
-        Ok(())
     }
 
     /// Notes which relays took it.

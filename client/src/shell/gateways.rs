@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::limits::{CLIENT_GATEWAYS_MAX, GATEWAY_CONNECT_WAIT_MS};
+use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{NodeDescriptor, PublicKey};
 use fedai_relay_bridge::{
     ConnectionState, PoolOptions, RelayAddress, RelayList, RelayPolicy, RelayPool, RelayRole,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use fedai_protocol::message::Draft;
 use fedai_protocol::{JobId, SigningKey, VerifiedEvent};
-use fedai_relay_bridge::{GatewayRelay, JournalError, PublishOutcome, RelayPool, SystemEntropy};
+use fedai_relay_bridge::{
+    GatewayRelay, JournalError, NOTED_WITHIN, PublishOutcome, RelayPool, SystemEntropy,
+};
 use tokio::sync::mpsc;
 
 use super::node_journal::{NodeJournal, ReceiptRecord};
@@ -51,6 +53,22 @@ pub(super) struct ReceiptDesk {
 }
 
 impl ReceiptDesk {
+    /// Of an earlier life's receipts, oldest first, those that [`ReceiptDesk::resume`] makes use of.
+    pub(super) fn worth_resuming(mut receipts: Vec<ReceiptRecord>) -> Vec<ReceiptRecord> {
+        receipts.split_off(receipts.len().saturating_sub(RESUMED_MAX))
+    }
+
+    /// Shows an earlier life's receipts again, and publishes those again that its outbox may have lost.
+    pub(super) async fn resume(&self, receipts: Vec<ReceiptRecord>) {
+        let newest = receipts.last().map(|record| record.receipt.created_at()).unwrap_or_default();
+        for ReceiptRecord { receipt, .. } in receipts {
+            self.show(&receipt).await;
+            if newest.since(receipt.created_at()) <= NOTED_WITHIN.as_secs() {
+                self.pool.publish_kept_in_background(receipt);
+            }
+        }
+    }
+
     /// Works until the other end is gone.
     pub(super) async fn run(self, mut papers: mpsc::UnboundedReceiver<Paper>) {
         let mut batch = Vec::new();
@@ -84,7 +102,7 @@ impl ReceiptDesk {
     async fn file_receipts(&self, jobs: Vec<JobId>, records: Vec<ReceiptRecord>) -> Result<(), JournalError> {
         self.journal.keep_receipts(&records).await?;
         for (job, ReceiptRecord { receipt, .. }) in jobs.into_iter().zip(records) {
-            self.pool.publish_stored_in_background(receipt.clone());
+            self.pool.publish_kept_in_background(receipt.clone());
             drop(self.filed.send(Filed::Receipt(receipt.clone())));
             drop(self.inputs.send(Input::ReceiptDurable { job, event: receipt.clone() }).await);
             self.show(&receipt).await;
@@ -126,5 +144,7 @@ impl ReceiptDesk {
     }
 }
 
+/// More than are written in the time after which the outbox has them; a quarter of what a gateway shows.
+const RESUMED_MAX: usize = 1_024;
 /// Papers taken up at once.
 const TOGETHER_MAX: usize = 64;

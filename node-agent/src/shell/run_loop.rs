@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::NodeConfig;
 use super::front_gate::FrontGate;
-use super::node_journal::{JOURNAL_DIR, NodeJournal, RestoreError};
+use super::node_journal::{JOURNAL_DIR, NodeJournal, ReceiptRecord, RestoreError};
 use super::node_loop::NodeLoop;
 use super::receipt_desk::ReceiptDesk;
 use super::runner_source::{SourceError, open_runner};
@@ -87,7 +87,7 @@ pub async fn run(
     let passphrase = config.passphrase.as_deref();
     let identity = Arc::new(key_file::load_or_create(data.path(), KEY_NAME, passphrase, &mut SystemEntropy)?);
     let journal_dir = data.path().join(JOURNAL_DIR);
-    let (journal, restored, _) = NodeJournal::open(&journal_dir, wall_clock::now_seconds())?;
+    let (journal, restored, receipts) = NodeJournal::open(&journal_dir, wall_clock::now_seconds())?;
     let outbox = Arc::new(PublishOutbox::open(&data.path().join("outbox"))?);
     let source = tokio::select! {
         source = open_runner(&config.runner, &config.runner_options, config.slots, data.path()) => source?,
@@ -101,7 +101,8 @@ pub async fn run(
         ..PoolOptions::default()
     };
     let pool = RelayPool::connect(config.relays.clone(), options);
-    let serving = serve(&config, &shutdown, ready, identity, journal, restored, &source, &pool);
+    let kept = Kept { journal, restored, receipts: ReceiptDesk::worth_resuming(receipts) };
+    let serving = serve(&config, &shutdown, ready, identity, kept, &source, &pool);
     let outcome = Box::pin(serving).await;
     if let Some(supervised) = source.supervised {
         supervised.stop().await;
@@ -110,17 +111,23 @@ pub async fn run(
     outcome
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that was opened, handed over once")]
+/// What earlier lives left.
+struct Kept {
+    journal: NodeJournal,
+    restored: Restored,
+    receipts: Vec<ReceiptRecord>,
+}
+
 async fn serve(
     config: &NodeConfig,
     shutdown: &CancellationToken,
     ready: oneshot::Sender<NodeReady>,
     identity: Arc<SigningKey>,
-    journal: NodeJournal,
-    restored: Restored,
+    kept: Kept,
     source: &super::runner_source::RunnerSource,
     pool: &RelayPool,
 ) -> Result<(), RunError> {
+    let Kept { journal, restored, receipts } = kept;
     if !connected(pool, shutdown).await? {
         return Ok(());
     }
@@ -137,6 +144,7 @@ async fn serve(
         filed,
         shown,
     };
+    desk.resume(receipts).await;
     let desk = tokio::spawn(desk.run(desk_papers));
     let signs = Arc::new(Signs::default());
     let mut policy = policy(config, identity.public_key());

@@ -62,7 +62,9 @@ impl Prompt {
     pub fn short_request(&self) -> String {
         let content = "x".repeat(usize::try_from(self.tokens().max(1)).unwrap_or(0));
         let words = self.words;
-        format!(r#"{{"messages":[{{"role":"user","content":"{content}"}}],"max_tokens":{words},"stream":true}}"#)
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"{content}"}}],"max_tokens":{words},"stream":true}}"#
+        )
     }
 
     /// Words of the answer on the typed wire, from one up to another: four bytes each, nothing to escape.
