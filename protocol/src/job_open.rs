@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunking::ChunkManifest;
 use crate::domain_separation::{self, digest};
 use crate::entropy::Entropy;
+use crate::event_id::event_id;
 use crate::event_kinds::{EPHEMERAL_GIFT_WRAP, JOB_OPEN, SEAL};
 use crate::limits::{
     ANNOUNCED_URLS_MAX, EVENT_BYTES_MAX, INLINE_REQUEST_BYTES_MAX, JOB_OPEN_BYTES_MAX, URL_BYTES_MAX,
@@ -308,7 +309,7 @@ impl Rumor {
 }
 
 fn rumor_id(author: &PublicKey, created_at: u64, content: &str) -> EventId {
-    EventId::new(author, &Timestamp::from_secs(created_at), &Kind::from(JOB_OPEN), &Tags::new(), content)
+    event_id(author, &Timestamp::from_secs(created_at), &Kind::from(JOB_OPEN), &Tags::new(), content)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod decision_record;
 pub mod dispatch;
 pub mod domain_separation;
 pub mod entropy;
+mod event_id;
 pub mod event_kinds;
 pub mod job_open;
 pub mod job_state;

@@ -11,6 +11,7 @@ use nostr::{EventId, Kind, PublicKey, Tag, Tags, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::event_id::event_id;
 use crate::limits::{SPEC_TAG_BYTES_MAX, TAG_VALUE_BYTES_MAX};
 use crate::unix_time::UnixSeconds;
 use crate::verified_event::{TimeError, VerifiedEvent, VerifyError};
@@ -57,7 +58,7 @@ impl Draft {
         }
         let tags = Tags::from_list(self.tags.iter().filter_map(|tag| Tag::parse(tag).ok()).collect());
         let created_at = Timestamp::from_secs(self.created_at.0);
-        EventId::new(author, &created_at, &Kind::from(self.kind), &tags, &self.content)
+        event_id(author, &created_at, &Kind::from(self.kind), &tags, &self.content)
     }
 }
 

@@ -1,10 +1,11 @@
 //! A secret key that signs, and says nothing else about itself: no `Debug`, no `Display`, no serialisation.
 
 use nostr::secp256k1::{Keypair, Message as Digest, XOnlyPublicKey, schnorr};
-use nostr::{Event, EventId, Kind, PublicKey, SECP256K1, SecretKey, Tag, Tags, Timestamp};
+use nostr::{Event, Kind, PublicKey, SECP256K1, SecretKey, Tag, Tags, Timestamp};
 
 use crate::crypto_counts::{CryptoStep, note};
 use crate::entropy::Entropy;
+use crate::event_id::event_id;
 use crate::message::Draft;
 use crate::verified_event::VerifiedEvent;
 
@@ -51,7 +52,7 @@ impl SigningKey {
         let created_at = Timestamp::from_secs(created_at.0);
         let kind = Kind::from(kind);
         let author = self.public_key();
-        let id = EventId::new(&author, &created_at, &kind, &tags, &content);
+        let id = event_id(&author, &created_at, &kind, &tags, &content);
         note(CryptoStep::Sign(Some(kind.as_u16())));
         let sig = self.sign_bytes(id.to_bytes(), entropy);
         VerifiedEvent::signed_here(Event::new(id, author, created_at, kind, tags.to_vec(), content, sig))

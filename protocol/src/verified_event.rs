@@ -10,6 +10,7 @@ use nostr::{Event, EventId, JsonUtil, PublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::crypto_counts::{CryptoStep, note};
+use crate::event_id::event_id;
 use crate::event_kinds::KindClass;
 use crate::limits::{
     ANNOUNCEMENT_AGE_SECONDS_MAX, EPHEMERAL_AGE_SECONDS_MAX, EVENT_BYTES_MAX, EVENT_TAGS_MAX,
@@ -102,7 +103,8 @@ impl VerifiedEvent {
         if event.tags.len() > EVENT_TAGS_MAX {
             return Err(VerifyError::TooManyTags);
         }
-        if !event.verify_id() {
+        let id = event_id(&event.pubkey, &event.created_at, &event.kind, &event.tags, &event.content);
+        if id != event.id {
             return Err(VerifyError::Id);
         }
         note(CryptoStep::Verify(Some(event.kind.as_u16())));
