@@ -12,7 +12,6 @@ use nostr::EventId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::journal::JournalError;
 use crate::lock::lock;
 use crate::pool_inbox::Ack;
 use crate::pool_link::{Link, Withheld};
@@ -23,7 +22,7 @@ use crate::wall_clock;
 
 /// How often a relay that is not up, or out of budget, is looked at again within one attempt.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often the outbox is looked through.
+/// How often the outbox is looked through, and written.
 const OUTBOX_TICK: Duration = Duration::from_secs(1);
 /// Waits between attempts for one event double up to this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -42,8 +41,10 @@ impl RelayPool {
     pub async fn publish_stored(&self, event: VerifiedEvent) -> PublishOutcome {
         let inner = Arc::clone(self.inner());
         let mut owed = OwedEvent::new(event);
-        if let Some(outbox) = &inner.outbox {
-            told(outbox.owe(&owed).await);
+        if let Some(outbox) = &inner.outbox
+            && let Err(error) = outbox.owe(&owed).await
+        {
+            tracing::error!(%error, "outbox cannot be written; publishing without it");
         }
         let attempt = inner.attempt(&owed).await;
         inner.settle(&mut owed, attempt).await
@@ -59,12 +60,12 @@ impl RelayPool {
     }
 
     /// The same for an event that its author keeps on disk, and publishes again at its next start when it is of the last
-    /// [`NOTED_WITHIN`]: the outbox only notes it, and it is sent at once.
+    /// [`NOTED_WITHIN`]: it is sent at once, and is in the outbox on disk only when relays do not take it soon.
     pub fn publish_kept_in_background(&self, event: VerifiedEvent) {
         let inner = Arc::clone(self.inner());
         let mut owed = OwedEvent::new(event);
         if let Some(outbox) = &inner.outbox {
-            told(outbox.owe_kept(&owed));
+            outbox.owe_kept(&owed);
         }
         self.inner().runtime.spawn(async move {
             let attempt = inner.attempt(&owed).await;
@@ -73,14 +74,8 @@ impl RelayPool {
     }
 }
 
-/// What the outbox was told so long ago is on disk.
+/// What is owed for so long is in the outbox on disk.
 pub const NOTED_WITHIN: Duration = Duration::from_secs(5);
-
-fn told(outcome: Result<(), JournalError>) {
-    if let Err(error) = outcome {
-        tracing::error!(%error, "outbox cannot be written; publishing without it");
-    }
-}
 
 fn warn_of(id: EventId, outcome: &PublishOutcome) {
     if !outcome.is_durable() {
@@ -170,6 +165,17 @@ impl Attempt {
             self.acked.insert(url.to_owned());
         } else if prefix != "rate-limited" && !self.rejected.iter().any(|(known, _)| known == url) {
             self.rejected.push((url.to_owned(), ack.message.clone()));
+        }
+    }
+}
+
+/// Writes what is owed for a while, whatever relays take how long. Ends with the pool.
+pub(crate) async fn write_often(pool: Weak<PoolInner>, outbox: Arc<PublishOutbox>) {
+    let mut tick = tokio::time::interval(OUTBOX_TICK);
+    while pool.strong_count() > 0 {
+        tick.tick().await;
+        if let Err(error) = outbox.write() {
+            tracing::error!(%error, "outbox cannot be written; publishing without it");
         }
     }
 }

@@ -54,6 +54,8 @@ struct Waiting {
     attempts: u32,
     /// `None`: at the next look (it is from before the restart).
     next_at: Option<Instant>,
+    /// The journal has it.
+    is_written: bool,
 }
 
 impl PublishOutbox {
@@ -72,7 +74,7 @@ impl PublishOutbox {
         } else {
             journal
         };
-        let waiting = |owed| Waiting { owed, attempts: 0, next_at: None };
+        let waiting = |owed| Waiting { owed, attempts: 0, next_at: None, is_written: true };
         Ok(Self {
             journal,
             owed: Mutex::new(owed.into_iter().map(|(id, owed)| (id, waiting(owed))).collect()),
@@ -94,19 +96,18 @@ impl PublishOutbox {
     /// Puts an event on disk before it is sent. A full outbox drops its oldest event, and says so.
     pub(crate) async fn owe(&self, owed: &OwedEvent) -> Result<(), JournalError> {
         self.journal.append(OWED, owed.event.to_json().as_bytes()).await?;
-        self.add(owed);
+        self.add(owed, true);
         Ok(())
     }
 
-    /// The same for an event that is kept elsewhere: it is on disk soon.
-    pub(crate) fn owe_kept(&self, owed: &OwedEvent) -> Result<(), JournalError> {
-        self.journal.note(OWED, owed.event.to_json().as_bytes())?;
-        self.add(owed);
-        Ok(())
+    /// The same for an event that is kept elsewhere: [`PublishOutbox::write`] puts it on disk if it is owed by then.
+    pub(crate) fn owe_kept(&self, owed: &OwedEvent) {
+        self.add(owed, false);
     }
 
-    fn add(&self, owed: &OwedEvent) {
-        let waiting = Waiting { owed: owed.clone(), attempts: 1, next_at: Some(Instant::now() + RETRY) };
+    fn add(&self, owed: &OwedEvent, is_written: bool) {
+        let next_at = Some(Instant::now() + RETRY);
+        let waiting = Waiting { owed: owed.clone(), attempts: 1, next_at, is_written };
         let mut all = lock(&self.owed);
         if all.len() >= OUTBOX_EVENTS_MAX {
             let oldest =
@@ -122,7 +123,8 @@ impl PublishOutbox {
     /// Notes which relays took it.
     pub(crate) async fn acked(&self, owed: &OwedEvent, by: &BTreeSet<String>) -> Result<(), JournalError> {
         let id = owed.event.id();
-        for url in by.difference(&owed.acked) {
+        let is_written = lock(&self.owed).get(&id).is_some_and(|waiting| waiting.is_written);
+        for url in by.difference(&owed.acked).filter(|_| is_written) {
             self.journal.append(ACKED, format!("{} {url}", id.to_hex()).as_bytes()).await?;
         }
         if let Some(waiting) = lock(&self.owed).get_mut(&id) {
@@ -134,13 +136,27 @@ impl PublishOutbox {
     /// Strikes it out.
     pub(crate) fn settled(&self, owed: &OwedEvent) -> Result<(), JournalError> {
         let id = owed.event.id();
-        lock(&self.owed).remove(&id);
-        self.journal.note(SETTLED, id.to_hex().as_bytes())
+        match lock(&self.owed).remove(&id) {
+            Some(waiting) if !waiting.is_written => Ok(()),
+            _ => self.journal.note(SETTLED, id.to_hex().as_bytes()),
+        }
     }
 
     /// Waits until everything is on disk.
     pub(crate) async fn flush(&self) -> Result<(), JournalError> {
+        self.write()?;
         self.journal.flush().await
+    }
+
+    /// Writes what is owed and was not written yet.
+    pub(crate) fn write(&self) -> Result<(), JournalError> {
+        for waiting in lock(&self.owed).values_mut().filter(|waiting| !waiting.is_written) {
+            for (kind, payload) in records(&waiting.owed) {
+                self.journal.note(kind, &payload)?;
+            }
+            waiting.is_written = true;
+        }
+        Ok(())
     }
 
     /// Events to be sent again now; each gets its next time.

@@ -193,7 +193,9 @@ impl RelayPool {
             }
         }
         if let Some(outbox) = options.outbox {
-            inner.runtime.spawn(crate::pool_publish::work_off(Arc::downgrade(&inner), outbox));
+            let pool = Arc::downgrade(&inner);
+            inner.runtime.spawn(crate::pool_publish::write_often(pool.clone(), Arc::clone(&outbox)));
+            inner.runtime.spawn(crate::pool_publish::work_off(pool, outbox));
         }
         Self(inner)
     }

@@ -74,6 +74,42 @@ async fn what_one_relay_too_few_took_is_finished_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_its_author_keeps_is_written_only_while_it_is_owed_and_goes_out_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_bytes = || {
+        let files = std::fs::read_dir(dir.path()).unwrap().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum::<u64>()
+    };
+    let relays = relays();
+    let (first, outbox) = pool(&relays, 2, Some(dir.path()), Duration::from_secs(1));
+    let outbox = outbox.unwrap();
+    let empty = journal_bytes();
+    first.publish_kept_in_background(event(&key(), RECEIPT, &[], "taken at once"));
+    eventually("two relays have it", || outbox.is_empty()).await;
+    assert_eq!(journal_bytes(), empty);
+    relays.iter().for_each(|relay| relay.set_down(true));
+    let receipt = event(&key(), RECEIPT, &[], "owed");
+    first.publish_kept_in_background(receipt.clone());
+    eventually("written", || journal_bytes() > empty).await;
+    // As after a kill: nothing more is written.
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    first.shutdown().await;
+    relays.iter().for_each(|relay| relay.set_down(false));
+    let (second, outbox) = pool(&relays, 2, Some(copy.path()), AMPLE);
+    let outbox = outbox.unwrap();
+    eventually("two relays have it", || outbox.is_empty()).await;
+    let mut having = 0;
+    for relay in &relays {
+        having += usize::from(relay.events().await.contains(&receipt));
+    }
+    assert!(having >= 2);
+    second.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_event_that_expires_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let relays = relays();
