@@ -4,6 +4,7 @@
 //! job that is still open is listened for; finished ones fill the rest, the last finished first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fedai_protocol::PublicKey;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
@@ -14,31 +15,36 @@ use super::session_keys::{InboxKeys, SessionKeys};
 
 /// The keys asked for. Two are equal when they ask for the same.
 ///
-/// Each job asks again, so what it asks for is short: jobs that ended are many, and go into a request of their own,
-/// which is written anew when enough of them have come together.
+/// Each job asks again, so what it asks for is short, and so is the work of choosing it: jobs that ended are many, and go
+/// into a request of their own, which is written anew when enough of them have come together.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct ListenedKeys {
     inboxes: BTreeSet<PublicKey>,
     /// Sessions that are open or ended lately.
     lately: BTreeSet<PublicKey>,
     /// Sessions that ended before.
-    ended: BTreeSet<PublicKey>,
+    ended: Arc<BTreeSet<PublicKey>>,
+    /// Finishes, and finished sessions gone, when those were written.
+    moved_at: (u64, u64),
 }
 
 impl ListenedKeys {
     /// The keys that matter now, as many as relays take; `before` are those asked for last.
     pub(super) fn choose(inboxes: &InboxKeys, sessions: &SessionKeys, before: &Self) -> Self {
-        let listening: Vec<(PublicKey, bool)> =
-            sessions.listening().into_iter().take(SESSION_KEYS_MAX).collect();
-        let all: BTreeSet<PublicKey> = listening.iter().map(|(key, _)| *key).collect();
-        let finished: BTreeSet<PublicKey> =
-            listening.iter().filter(|(_, is_finished)| *is_finished).map(|(key, _)| *key).collect();
-        let moving = finished.difference(&before.ended).count();
-        let gone = before.ended.difference(&all).count();
-        let has_to_move = moving > LATELY_MAX || (gone > GONE_MAX && !finished.is_empty());
-        let ended = if has_to_move { finished } else { before.ended.clone() };
-        let lately = all.difference(&ended).copied().collect();
-        Self { inboxes: inboxes.listening().collect(), lately, ended }
+        let (open, (finishes, gone)) = (sessions.open_keys(), sessions.past());
+        let room = SESSION_KEYS_MAX.saturating_sub(open.len());
+        let lately = sessions.finished_after(before.moved_at.0).take(LATELY_MAX + 1);
+        let lately: Vec<PublicKey> = lately.collect();
+        let are_many_gone = gone.saturating_sub(before.moved_at.1) > GONE_MAX;
+        // A request for nothing would be refused.
+        let has_to_move = lately.len() > LATELY_MAX || (are_many_gone && sessions.has_finished());
+        let inboxes = inboxes.listening().collect();
+        if has_to_move {
+            let ended = Arc::new(sessions.finished_after(0).take(room).collect());
+            return Self { inboxes, lately: open.collect(), ended, moved_at: (finishes, gone) };
+        }
+        let lately = open.take(SESSION_KEYS_MAX).chain(lately).collect();
+        Self { inboxes, lately, ended: Arc::clone(&before.ended), moved_at: before.moved_at }
     }
 
     /// True when the request for ended sessions has to be written anew, too.
@@ -67,7 +73,7 @@ fn for_frames(sessions: &BTreeSet<PublicKey>) -> impl Iterator<Item = Filter> {
 /// Ended sessions that are asked for with each job, until they move.
 const LATELY_MAX: usize = 32;
 /// Keys that are asked for although their sessions are forgotten, until the ended ones are written anew.
-const GONE_MAX: usize = 256;
+const GONE_MAX: u64 = 256;
 /// Keys in one filter: relays limit the values of a tag.
 const FILTER_KEYS_MAX: usize = 512;
 /// Three full filters are a request of 103 KB: strict relays, ours too, take messages of 128 KiB.
@@ -111,7 +117,7 @@ mod tests {
         assert!(listened.lately.is_superset(&keys(&sessions, &last)));
         // The rest is for those that finished last.
         let rest = SESSION_KEYS_MAX - 601;
-        assert_eq!(listened.ended, keys(&sessions, &done[done.len() - rest..]));
+        assert_eq!(*listened.ended, keys(&sessions, &done[done.len() - rest..]));
 
         let sizes = |filters: &[Filter]| -> Vec<usize> {
             filters.iter().flat_map(|filter| filter.generic_tags.values().map(BTreeSet::len)).collect()
@@ -142,7 +148,7 @@ mod tests {
             listened = now;
             assert!(listened.lately.len() <= LATELY_MAX);
         }
-        let all: BTreeSet<PublicKey> = sessions.listening().into_iter().map(|(key, _)| key).collect();
+        let all: BTreeSet<PublicKey> = sessions.open_keys().chain(sessions.finished_after(0)).collect();
         assert_eq!(listened.lately.union(&listened.ended).copied().collect::<BTreeSet<_>>(), all);
         assert_eq!(moves, 200 / (LATELY_MAX + 1));
     }

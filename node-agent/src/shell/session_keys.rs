@@ -4,8 +4,7 @@
 //! when it is
 //! dropped it is erased, and what was sealed to it stays closed for ever, also to us.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedai_protocol::sealed_session::{Conversation, SealError};
 use fedai_protocol::session_frame::{Direction, FrameBody, accept_digest};
@@ -17,11 +16,10 @@ pub(super) struct SessionSecrets {
     ours: SigningKey,
     client: PublicKey,
     conversation: Conversation,
-    is_finished: bool,
+    /// The turn in which it finished.
+    finished_at: Option<u64>,
     /// Something was lost on the way that was taken: frames take every way from now on.
     is_wide: bool,
-    /// Counts up over the openings and finishes of all sessions.
-    since: u64,
     /// Relays of the client, most preferred first.
     pub(super) relays: Vec<String>,
 }
@@ -31,7 +29,13 @@ pub(super) struct SessionSecrets {
 pub(super) struct SessionKeys {
     sessions: BTreeMap<JobId, SessionSecrets>,
     by_key: BTreeMap<PublicKey, JobId>,
+    open: BTreeSet<PublicKey>,
+    /// Finished ones by their turn.
+    finished: BTreeMap<u64, PublicKey>,
+    /// Finishes so far.
     turn: u64,
+    /// Finished ones that were closed so far.
+    closed: u64,
 }
 
 impl SessionKeys {
@@ -47,25 +51,34 @@ impl SessionKeys {
         self.close(&job);
         let key = ours.public_key();
         self.by_key.insert(key, job);
-        let since = self.next_turn();
+        self.open.insert(key);
         let session =
-            SessionSecrets { ours, client, conversation, is_finished: false, is_wide: false, since, relays };
+            SessionSecrets { ours, client, conversation, finished_at: None, is_wide: false, relays };
         self.sessions.insert(job, session);
         Ok(key)
     }
 
     /// The last frame of a session was sent: it is only kept for a client that asks for frames again.
     pub(super) fn finish(&mut self, job: &JobId) {
-        let since = self.next_turn();
-        if let Some(session) = self.sessions.get_mut(job).filter(|session| !session.is_finished) {
-            (session.is_finished, session.since) = (true, since);
+        let open = |session: &&mut SessionSecrets| session.finished_at.is_none();
+        if let Some(session) = self.sessions.get_mut(job).filter(open) {
+            let key = session.public_key();
+            self.turn = self.turn.saturating_add(1);
+            session.finished_at = Some(self.turn);
+            self.open.remove(&key);
+            self.finished.insert(self.turn, key);
         }
     }
 
     /// Erases the key of a session; gives its public half.
     pub(super) fn close(&mut self, job: &JobId) -> Option<PublicKey> {
-        let gone = self.sessions.remove(job)?.ours.public_key();
+        let session = self.sessions.remove(job)?;
+        let gone = session.public_key();
         self.by_key.remove(&gone);
+        self.open.remove(&gone);
+        if session.finished_at.and_then(|turn| self.finished.remove(&turn)).is_some() {
+            self.closed = self.closed.saturating_add(1);
+        }
         Some(gone)
     }
 
@@ -76,12 +89,24 @@ impl SessionKeys {
         }
     }
 
-    /// Keys that frames may come to, and whether their session has ended: of open ones first, the newest before older
-    /// ones.
-    pub(super) fn listening(&self) -> Vec<(PublicKey, bool)> {
-        let mut sessions: Vec<_> = self.sessions.values().collect();
-        sessions.sort_unstable_by_key(|session| (session.is_finished, Reverse(session.since)));
-        sessions.into_iter().map(|session| (session.public_key(), session.is_finished)).collect()
+    /// Keys of open sessions.
+    pub(super) fn open_keys(&self) -> impl ExactSizeIterator<Item = PublicKey> {
+        self.open.iter().copied()
+    }
+
+    /// Keys of sessions that finished after this turn, the last one first.
+    pub(super) fn finished_after(&self, turn: u64) -> impl DoubleEndedIterator<Item = PublicKey> {
+        self.finished.range(turn.saturating_add(1)..).rev().map(|(_, key)| *key)
+    }
+
+    /// True while a finished one is kept.
+    pub(super) fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// How many have finished so far, and how many of those are gone.
+    pub(super) const fn past(&self) -> (u64, u64) {
+        (self.turn, self.closed)
     }
 
     /// A session.
@@ -99,11 +124,6 @@ impl SessionKeys {
         }
         let frame = SessionFrame::open(event, &session.conversation, *job, Direction::ToNode)?;
         Ok((*job, frame))
-    }
-
-    const fn next_turn(&mut self) -> u64 {
-        self.turn = self.turn.saturating_add(1);
-        self.turn
     }
 }
 
