@@ -1,7 +1,7 @@
 //! Event ids as NIP-01 says: SHA-256 over the JSON of `[0, pubkey, created_at, kind, tags, content]`.
 //!
-//! The Nostr library builds a tree of that JSON first, with a copy of the content in it, which shows in a profile beside
-//! the signatures. This writes the same bytes once.
+//! The Nostr library builds a tree of that JSON first, with a copy of the content in it, which shows in a profile
+//! beside the signatures. This writes the same bytes once.
 
 use nostr::{EventId, Kind, PublicKey, Tags, Timestamp};
 use sha2::{Digest, Sha256};

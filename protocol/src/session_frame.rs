@@ -146,7 +146,7 @@ pub struct SessionFrame {
     pub body: FrameBody,
 }
 
-/// A frame whose type was not looked at yet. Derived, a flattened body would be read into a tree first, receipt and all.
+/// A frame whose type was not looked at yet. A derived flattened body would be read into a tree first, receipt and all.
 #[derive(Deserialize)]
 struct Unread<'a> {
     job: JobId,

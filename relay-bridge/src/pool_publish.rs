@@ -59,8 +59,8 @@ impl RelayPool {
         });
     }
 
-    /// The same for an event that its author keeps on disk, and publishes again at its next start when it is of the last
-    /// [`NOTED_WITHIN`]: it is sent at once, and is in the outbox on disk only when relays do not take it soon.
+    /// The same for an event that its author keeps on disk, and publishes again at its next start when it is of the
+    /// last [`NOTED_WITHIN`]: it is sent at once, and is in the outbox on disk only when relays do not take it soon.
     pub fn publish_kept_in_background(&self, event: VerifiedEvent) {
         let inner = Arc::clone(self.inner());
         let mut owed = OwedEvent::new(event);

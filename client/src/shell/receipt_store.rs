@@ -32,10 +32,13 @@ pub const DISPUTES_FILE_NAME: &str = "disputes.jsonl";
 pub struct ReceiptStore {
     path: PathBuf,
     end: Arc<Mutex<Option<KnownEnd>>>,
-    waiting: Arc<Mutex<Vec<(ReceiptEntry, oneshot::Sender<bool>)>>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
     /// Whose turn it is to write.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// An entry that waits for its turn, and who wants to know whether it is kept.
+type Waiting = (ReceiptEntry, oneshot::Sender<bool>);
 
 /// One purchase: a ticket, the receipt under it, and the client's word on that.
 #[derive(Clone, Debug)]
@@ -137,7 +140,7 @@ impl ReceiptStore {
         is_kept.await.unwrap_or(false)
     }
 
-    fn keep_all(&self, batch: Vec<(ReceiptEntry, oneshot::Sender<bool>)>) {
+    fn keep_all(&self, batch: Vec<Waiting>) {
         let (entries, tells): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let failed = |error: &ReceiptStoreError| tracing::error!(%error, "a receipt was not kept");
         let kept = match self.append_all(&entries) {
@@ -257,7 +260,7 @@ impl ReceiptStore {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<(ReceiptEntry, oneshot::Sender<bool>)>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

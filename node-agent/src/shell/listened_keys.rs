@@ -15,8 +15,8 @@ use super::session_keys::{InboxKeys, SessionKeys};
 
 /// The keys asked for. Two are equal when they ask for the same.
 ///
-/// Each job asks again, so what it asks for is short, and so is the work of choosing it: jobs that ended are many, and go
-/// into a request of their own, which is written anew when enough of them have come together.
+/// Each job asks again, so what it asks for is short, and so is the work of choosing it: jobs that ended are many, and
+/// go into a request of their own, which is written anew when enough of them have come together.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct ListenedKeys {
     inboxes: BTreeSet<PublicKey>,
