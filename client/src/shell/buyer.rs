@@ -22,6 +22,7 @@ use super::gateways::Gateways;
 use super::job_ears::JobEars;
 use super::job_record::{JobRecord, JobRecords};
 use super::job_run::JobRun;
+use super::lost_nodes::LostNodes;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
 use crate::core::direct_way::DirectWish;
@@ -137,6 +138,8 @@ pub struct Buyer {
     pub(crate) timing: JourneyTiming,
     /// Connections to nodes' own relays.
     pub(crate) gateways: Gateways,
+    /// Nodes that have just gone.
+    pub(crate) lost: LostNodes,
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
     /// Words on receipts that relays have not confirmed yet.
@@ -161,13 +164,15 @@ impl Buyer {
     pub fn over(pool: RelayPool, data: &Path) -> Self {
         let timing = JourneyTiming::default();
         let (store, records) = (ReceiptStore::new(data), JobRecords::new(data));
-        let gateways = Gateways::new(DirectWish::default(), &pool);
+        let lost = LostNodes::default();
+        let gateways = Gateways::new(DirectWish::default(), &pool, lost.clone());
         Self {
             pool,
             store,
             records,
             timing,
             gateways,
+            lost,
             budgets: RetryBudgets::default(),
             words: TaskTracker::new(),
         }
@@ -213,7 +218,12 @@ impl Buyer {
     ) -> Result<Bought, JobFailure> {
         let held = held.filter(|held| held.ticket.covers(&spec, held.used, wall_clock::now_seconds()));
         let run = JobRun::begin(self, spec, contacts, held).await;
-        Box::pin(run.drive(sink, cancel)).await
+        let outcome = Box::pin(run.drive(sink, cancel)).await;
+        self.lost.learn(match &outcome {
+            Ok(bought) => &bought.answer.attempts,
+            Err(failure) => &failure.attempts,
+        });
+        outcome
     }
 
     /// Asks for a quote and keeps the decision; the ticket is left unused.

@@ -3,7 +3,6 @@
 //! Each is a pool of one relay, so that no node sees what was asked of another: neither session keys nor events. The
 //! rule: a connection is made for a job that goes there, waited for only for a moment, and left when others are used.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +15,11 @@ use fedai_relay_bridge::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lost_nodes::LostNodes;
 use crate::core::direct_way::{DirectWish, Reach, is_this_machine, reach};
 
 /// A connection that no job used for so long is left.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-/// How long a node is passed over whose own relay has gone: about when its announcements have ended, too.
-const LOST_FOR: Duration = Duration::from_secs(60);
 
 /// All of them. Clones are the same.
 #[derive(Clone)]
@@ -31,8 +29,8 @@ struct Inner {
     wish: DirectWish,
     is_all_here: bool,
     lines: Mutex<Vec<Line>>,
-    /// Nodes whose own relay was there and has gone, and when.
-    lost: Mutex<BTreeMap<PublicKey, Instant>>,
+    /// Hears of nodes whose own relay was there and has gone: mostly they have gone with it.
+    lost: LostNodes,
     changes: watch::Sender<u64>,
 }
 
@@ -45,19 +43,19 @@ struct Line {
 
 impl Gateways {
     /// None yet; `relays` are those that the user configured.
-    pub(crate) fn new(wish: DirectWish, relays: &RelayPool) -> Self {
+    pub(crate) fn new(wish: DirectWish, relays: &RelayPool, lost: LostNodes) -> Self {
         let is_here = |url: &str| RelayAddress::parse(url).is_ok_and(|at| is_this_machine(at.host()));
         let is_all_here = relays.status().iter().all(|relay| is_here(&relay.url));
-        Self::with(wish, is_all_here)
+        Self::with(wish, is_all_here, lost)
     }
 
     /// The same relays with another wish.
     pub(crate) fn wishing(&self, wish: DirectWish) -> Self {
-        Self::with(wish, self.0.is_all_here)
+        Self::with(wish, self.0.is_all_here, self.0.lost.clone())
     }
 
-    fn with(wish: DirectWish, is_all_here: bool) -> Self {
-        let (lines, lost, changes) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
+    fn with(wish: DirectWish, is_all_here: bool, lost: LostNodes) -> Self {
+        let (lines, changes) = (Mutex::default(), watch::Sender::new(0));
         Self(Arc::new(Inner { wish, is_all_here, lines, lost, changes }))
     }
 
@@ -84,12 +82,6 @@ impl Gateways {
         let lines = self.lines();
         let mut found = lines.iter().filter(|line| node.gateways.iter().any(|url| is_same(url, &line.url)));
         found.any(|line| line.pool.connected(RelayRole::Stream) > 0)
-    }
-
-    /// Nodes whose own relay has gone in the last minute and is not back: mostly they have gone with it.
-    pub(crate) fn lost(&self) -> Vec<PublicKey> {
-        let lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.iter().filter(|(_, at)| at.elapsed() < LOST_FOR).map(|(node, _)| *node).collect()
     }
 
     /// Changes its number whenever one of the connections comes or goes.
@@ -144,9 +136,15 @@ impl Gateways {
             // Ends with the pool.
             while changes.changed().await.is_ok() {
                 let Some(all) = all.upgrade() else { return };
-                let is_up = all.is_up(&url);
-                all.note(node, was_up, is_up);
-                was_up = is_up;
+                match all.is_up(&url) {
+                    Some(true) => {
+                        was_up = true;
+                        all.lost.find(&node);
+                    }
+                    Some(false) if core::mem::take(&mut was_up) => all.lost.lose(node),
+                    // Never up, or left because others were used.
+                    _ => {}
+                }
                 all.changes.send_modify(|n| *n = n.wrapping_add(1));
             }
         });
@@ -159,21 +157,11 @@ impl Gateways {
 }
 
 impl Inner {
-    fn is_up(&self, url: &str) -> bool {
+    /// None when no such connection is kept.
+    fn is_up(&self, url: &str) -> Option<bool> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = lines.iter().filter(|line| line.url == url);
-        found.any(|line| line.pool.connected(RelayRole::Stream) > 0)
-    }
-
-    /// The connection to this node's own relay was up or not, and is up or not.
-    fn note(&self, node: PublicKey, was_up: bool, is_up: bool) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.retain(|_, at| at.elapsed() < LOST_FOR);
-        if is_up {
-            lost.remove(&node);
-        } else if was_up {
-            lost.insert(node, Instant::now());
-        }
+        let line = lines.iter().find(|line| line.url == url)?;
+        Some(line.pool.connected(RelayRole::Stream) > 0)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod job_record;
 pub mod job_run;
 mod job_words;
 pub mod load_test;
+mod lost_nodes;
 pub mod network_view;
 pub mod openai_endpoint;
 mod own_quotes;

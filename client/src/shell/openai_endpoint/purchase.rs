@@ -176,7 +176,7 @@ async fn specs(
         spec(endpoint, request, contacts, most, only_nodes.clone(), not_nodes)
     };
     // Nodes that have just gone are asked only where nobody else can serve: routers do not know it yet.
-    let lost = endpoint.buyer.gateways.lost();
+    let lost = endpoint.buyer.lost.all();
     let without: Vec<PublicKey> = ignore.iter().chain(&lost).copied().collect();
     endpoint.tickets.forget(&lost);
     let mut specs = Vec::new();
