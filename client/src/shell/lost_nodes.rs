@@ -1,5 +1,5 @@
-//! Nodes that have just gone or broken: for a minute, whoever can be served elsewhere is. Routers and announcements need
-//! about as long to know it.
+//! Nodes that have just gone or broken: for a minute, whoever can be served elsewhere is. Routers and announcements
+//! need about as long to know it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
