@@ -157,6 +157,9 @@ pub const GATEWAY_QUERY_EVENTS_MAX: usize = 500;
 pub const GATEWAY_SILENCE_SECONDS: u64 = 60;
 /// Gateways that one client keeps connections to; the least recently used one is left first.
 pub const CLIENT_GATEWAYS_MAX: usize = 16;
+/// Nodes that a client passes over because they have just gone or broken, the latest ones: with those that its user
+/// ignores they fit the constraints of a quote request.
+pub const CLIENT_LOST_NODES_MAX: usize = 64;
 /// How long a job waits for the connection to a gateway before it goes through relays, in milliseconds: three round
 /// trips between continents. The connection goes on being made for the next job.
 pub const GATEWAY_CONNECT_WAIT_MS: u64 = 750;

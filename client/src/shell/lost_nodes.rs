@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fedai_protocol::limits::CLIENT_LOST_NODES_MAX;
 use fedai_protocol::{PublicKey, RefusalCode};
 use tokio::time::Instant;
 
@@ -23,6 +24,11 @@ impl LostNodes {
         let mut lost = self.nodes();
         lost.retain(|_, at| at.elapsed() < LOST_FOR);
         lost.insert(node, Instant::now());
+        if lost.len() > CLIENT_LOST_NODES_MAX
+            && let Some(oldest) = lost.iter().min_by_key(|(_, at)| **at).map(|(node, _)| *node)
+        {
+            lost.remove(&oldest);
+        }
     }
 
     /// It is there.
@@ -76,6 +82,12 @@ mod tests {
             assert!(lost.all().is_empty());
         }
         lost.lose(node);
+        for _ in 0..CLIENT_LOST_NODES_MAX {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            lost.lose(SigningKey::generate(&mut SystemEntropy).public_key());
+        }
+        let all = lost.all();
+        assert_eq!((all.len(), all.contains(&node)), (CLIENT_LOST_NODES_MAX, false), "the oldest makes room");
         tokio::time::advance(LOST_FOR).await;
         assert!(lost.all().is_empty());
     }

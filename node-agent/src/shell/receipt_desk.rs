@@ -61,8 +61,11 @@ impl ReceiptDesk {
     /// Shows an earlier life's receipts again, and publishes those again that its outbox may have lost.
     pub(super) async fn resume(&self, receipts: Vec<ReceiptRecord>) {
         let newest = receipts.last().map(|record| record.receipt.created_at()).unwrap_or_default();
-        for ReceiptRecord { receipt, .. } in receipts {
-            self.show(&receipt).await;
+        let not_shown = receipts.len().saturating_sub(RESHOWN_MAX);
+        for (at, ReceiptRecord { receipt, .. }) in receipts.into_iter().enumerate() {
+            if at >= not_shown {
+                self.show(&receipt).await;
+            }
             if newest.since(receipt.created_at()) <= NOTED_WITHIN.as_secs() {
                 self.pool.publish_kept_in_background(receipt);
             }
@@ -144,7 +147,9 @@ impl ReceiptDesk {
     }
 }
 
-/// More than are written in the time after which the outbox has them; a quarter of what a gateway shows.
-const RESUMED_MAX: usize = 1_024;
+/// More than one core signs in the time after which the outbox has them.
+const RESUMED_MAX: usize = 8_192;
+/// A quarter of what a gateway shows.
+const RESHOWN_MAX: usize = 1_024;
 /// Papers taken up at once.
 const TOGETHER_MAX: usize = 64;
