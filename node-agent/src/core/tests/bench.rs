@@ -16,7 +16,7 @@ use super::super::{Action, Input, NodeCore, Restored};
 
 pub(super) const START: UnixMicros = UnixMicros(1_700_000_000_000_000);
 pub(super) const PROMPT: &str =
-    r#"{"messages":[{"role":"user","content":"Say something."}],"max_tokens":40}"#;
+    r#"{"messages":[{"role":"user","content":"Say something."}],"max_tokens":40,"stream":true}"#;
 
 /// What a job asks for; tests change single fields.
 #[derive(Clone)]

@@ -25,6 +25,28 @@ fn code_of(end: &FrameBody) -> RefusalCode {
 }
 
 #[test]
+fn an_answer_that_is_not_streamed_comes_in_one_frame_when_it_is_short_and_once_a_second_when_it_is_not() {
+    let mut bench = Bench::new();
+    let ask = |bench: &mut Bench| {
+        let (job, actions) = bench.open(&Ask { body: PROMPT.replace("true", "false"), ..Ask::default() });
+        assert!(started(&actions));
+        job
+    };
+    let short = ask(&mut bench);
+    assert!(sent(&bench.say(short, "Hello"), short).is_empty());
+    assert!(sent(&bench.say(short, ", world"), short).is_empty());
+    bench.finish(short, 2);
+    let chunks = bench.frames(short).into_iter().filter(|body| matches!(body, FrameBody::Chunk(_))).count();
+    assert_eq!((chunks, bench.answer(short).0.as_str()), (1, "Hello, world"));
+    let long = ask(&mut bench);
+    bench.say(long, "Hello");
+    assert_eq!(sent(&bench.pass(5), long).len(), 1, "when they came is measured by the client");
+    bench.say(long, ", ");
+    assert!(sent(&bench.pass(999), long).is_empty());
+    assert_eq!(sent(&bench.pass(1), long).len(), 1);
+}
+
+#[test]
 fn a_job_is_accepted_streamed_and_ended_with_its_receipt() {
     let mut bench = Bench::new();
     let job = bench.running();
