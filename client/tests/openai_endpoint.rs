@@ -109,13 +109,15 @@ async fn killed_under_tickets(gateway: &[&str], jobs_to_learn: usize) {
     let mut world = World::new();
     let relay = world.relay("relay");
     world.router(&[&relay]);
-    for name in ["node-a", "node-b"] {
+    let start = |world: &mut World, name: &str| {
         let data = world.path().join(name).display().to_string();
         let runner = ["--runner-kind", "mock", "--runner", "mock://local?tokens=9&slots=8"];
         let mut words = vec!["node-agent", "run", "--data", &data, "--name", name, "--relay", &relay];
         words.extend(runner.iter().chain(gateway));
         world.start(name, &words);
-    }
+    };
+    start(&mut world, "node-a");
+    start(&mut world, "node-b");
     world.wait_for_nodes(&[&relay], 2);
     let url = world.serve(&[&relay], &[])["url"].as_str().unwrap().to_owned();
     let ask = async |prompt: &str| {
@@ -128,12 +130,19 @@ async fn killed_under_tickets(gateway: &[&str], jobs_to_learn: usize) {
     let before = at_once(8).await;
     let of = |node: &str| before.iter().filter(|(served, _)| served == node).count();
     let busiest = before.iter().map(|(node, _)| node).max_by_key(|node| of(node)).unwrap();
-    world.kill(&world.node_named(&[&relay], busiest));
+    let gone = world.node_named(&[&relay], busiest);
+    world.kill(&gone);
     assert!(at_once(jobs_to_learn).await.iter().all(|(node, _)| node != busiest));
     for (node, attempts) in at_once(8).await {
         assert_ne!(node, *busiest);
         assert_eq!(attempts, "1", "nobody else tries the node that has gone");
     }
+    // Back within the minute for which it is passed over, it serves where nobody else can.
+    start(&mut world, &gone);
+    world.wait_for_nodes(&[&relay], 2);
+    let other = if gone == "node-a" { "node-b" } else { "node-a" };
+    world.kill(other);
+    assert!(at_once(8).await.iter().all(|(node, _)| node == busiest));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,8 @@ pub struct Journey {
     pub(super) number: u32,
     pub(super) hedge: Hedge,
     pub(super) budgets: RetryBudgets,
+    /// Nodes that are not asked for at first.
+    passed_over: Vec<PublicKey>,
     pub(super) peers: PeerSearch,
     /// Routers of the list that were asked so far, in turns.
     pub(super) asked: usize,
@@ -96,6 +98,7 @@ impl Journey {
             number: 0,
             hedge: Hedge::default(),
             budgets: RetryBudgets::default(),
+            passed_over: Vec::new(),
             peers: PeerSearch::default(),
             asked: 0,
             notes: Vec::new(),
@@ -113,6 +116,13 @@ impl Journey {
     #[must_use]
     pub fn sharing(mut self, budgets: RetryBudgets) -> Self {
         self.budgets = budgets;
+        self
+    }
+
+    /// Asks for other nodes than these at first. They serve where nobody else can, and after a break.
+    #[must_use]
+    pub fn passing_over(mut self, nodes: Vec<PublicKey>) -> Self {
+        self.passed_over = nodes;
         self
     }
 
@@ -238,7 +248,11 @@ impl Journey {
         self.stage = Stage::Quoting;
         self.ticket = None;
         self.is_held = false;
-        let avoided: Vec<PublicKey> = self.failover.avoided().collect();
+        if !self.notes.is_empty() {
+            self.passed_over.clear();
+        }
+        let avoided: Vec<PublicKey> =
+            self.failover.avoided().chain(self.passed_over.iter().copied()).collect();
         let requests: Vec<QuoteRequest> = self
             .next_routers()
             .into_iter()
@@ -273,6 +287,11 @@ impl Journey {
         let Some(round) = self.round.take_if(|round| now >= round.poll_timeout(&self.timing)) else { return };
         self.quoted_ms = now.millis_since(self.begun_at);
         let result = round.conclude(self.spec.mode);
+        if result.best.is_none() && !self.passed_over.is_empty() {
+            self.passed_over.clear();
+            self.asked = 0;
+            return self.ask(now, out);
+        }
         if result.best.is_some() || result.refusal.is_some() {
             self.dishonest = result.dishonest;
         }

@@ -88,7 +88,9 @@ impl<'a> JobRun<'a> {
             buyer,
             job,
             sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
-            journey: Journey::new(spec, buyer.timing, ticket, now).sharing(buyer.budgets.clone()),
+            journey: Journey::new(spec, buyer.timing, ticket, now)
+                .sharing(buyer.budgets.clone())
+                .passing_over(buyer.lost.all()),
             clock,
             ticket_key,
             used,

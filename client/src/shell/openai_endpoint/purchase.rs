@@ -172,21 +172,11 @@ async fn specs(
     if lists.is_empty() || wish.allow_fallbacks {
         lists.push(only);
     }
-    let spec = |only_nodes: &Vec<PublicKey>, not_nodes| {
-        spec(endpoint, request, contacts, most, only_nodes.clone(), not_nodes)
-    };
-    // Nodes that have just gone are asked only where nobody else can serve: routers do not know it yet.
-    let lost = endpoint.buyer.lost.all();
-    let without: Vec<PublicKey> = ignore.iter().chain(&lost).copied().collect();
-    endpoint.tickets.forget(&lost);
-    let mut specs = Vec::new();
-    for list in &lists {
-        if !lost.is_empty() {
-            specs.push(spec(list, without.clone()));
-        }
-        specs.push(spec(list, ignore.clone()));
-    }
-    Ok(specs)
+    let spec =
+        |only_nodes: Vec<PublicKey>| spec(endpoint, request, contacts, most, only_nodes, ignore.clone());
+    // Tickets to nodes that have just gone are not used: others can serve, or it is asked for them anew.
+    endpoint.tickets.forget(&endpoint.buyer.lost.all());
+    Ok(lists.into_iter().map(spec).collect())
 }
 
 fn spec(
