@@ -1,6 +1,7 @@
 """Two different real runners behind two nodes, one and then the other taken away under load: does a client notice?
 
 usage: python3 client/benches/swap_runners.py --fedai BINARY --runner URL --other URL [--clients N] [--seconds N]
+       [--node-flag=WORD]…
 
 Both runners must be OpenAI-compatible servers on loopback that name their model alike, for example llama.cpp's server
 and tinygrad's, each started with the alias `smollm2-135m`. Clients ask the endpoint again and again; the first node is
@@ -41,8 +42,8 @@ def fetch(url, body=None, seconds=300):
 
 
 class World:
-    def __init__(self, folder, fedai):
-        self.folder, self.fedai, self.parts = folder, fedai, {}
+    def __init__(self, folder, fedai, node_flags):
+        self.folder, self.fedai, self.node_flags, self.parts = folder, fedai, node_flags, {}
 
     def start(self, name, *words):
         log = open(self.folder / f"{name}.log", "ab")
@@ -58,7 +59,8 @@ class World:
 
     def node(self, name, relay, runner):
         data = self.folder / name
-        self.start(name, "node-agent", "run", "--relay", relay, "--data", data, "--name", name, "--runner", runner)
+        words = ["--relay", relay, "--data", data, "--name", name, "--runner", runner, *self.node_flags]
+        self.start(name, "node-agent", "run", *words)
 
 
 class Load:
@@ -158,9 +160,10 @@ def main():
     parser.add_argument("--other", required=True, help="the runner of the other node")
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=60, help="length of each phase")
+    parser.add_argument("--node-flag", action="append", default=[], help="a further flag of node-agent run; repeat")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        world = World(pathlib.Path(folder), arguments.fedai.resolve())
+        world = World(pathlib.Path(folder), arguments.fedai.resolve(), arguments.node_flag)
         try:
             answers = run(world, arguments)
         finally:

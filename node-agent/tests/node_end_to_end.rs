@@ -16,12 +16,12 @@ use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::receipt::{Outcome, commitment};
 use fedai_protocol::receipts_file::verify_file;
-use fedai_protocol::session_frame::FrameBody;
+use fedai_protocol::session_frame::{Final, FrameBody};
 use fedai_protocol::{Message, NodeDescriptor, Receipt, RefusalCode};
 use fedai_relay_bridge::{
     DevRelay, DevRelayOptions, MemoryRelay, PoolOptions, RelayList, RelayPool, RelayRole, filters,
 };
-use scripted_client::{PATIENCE, find_node, open};
+use scripted_client::{FoundNode, Job, PATIENCE, find_node, open};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::oneshot;
@@ -75,6 +75,14 @@ async fn start_in(data: tempfile::TempDir, mock: MockConfig) -> InProcess {
 }
 
 impl InProcess {
+    /// Buys an answer to its end.
+    async fn buy(&self) -> (FoundNode, Job, Final) {
+        let node = find_node(&self.pool).await;
+        let mut job = open(&self.pool, &node, &body(), PaymentMethod::Free).await;
+        let FrameBody::Final(end) = job.read_to_end_of_job().await else { panic!() };
+        (node, job, *end)
+    }
+
     async fn stop(self) -> tempfile::TempDir {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
@@ -85,9 +93,7 @@ impl InProcess {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_answered_with_a_receipt_that_verifies_and_can_be_resumed() {
     let world = start(MockConfig { tokens: 12, ..MockConfig::default() }).await;
-    let node = find_node(&world.pool).await;
-    let mut job = open(&world.pool, &node, &body(), PaymentMethod::Free).await;
-    let FrameBody::Final(end) = job.read_to_end_of_job().await else { panic!() };
+    let (node, mut job, end) = world.buy().await;
     let (text, sha256) = job.text();
     assert_eq!(text, expected(12));
     assert_eq!(end.output_sha256, sha256);
@@ -116,9 +122,7 @@ async fn a_job_is_answered_with_a_receipt_that_verifies_and_can_be_resumed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_receipts_are_published_again_after_a_start_and_shown_at_the_gateway() {
     let world = start(MockConfig { tokens: 3, ..MockConfig::default() }).await;
-    let node = find_node(&world.pool).await;
-    let mut job = open(&world.pool, &node, &body(), PaymentMethod::Free).await;
-    let FrameBody::Final(end) = job.read_to_end_of_job().await else { panic!() };
+    let (_, _, end) = world.buy().await;
     let data = world.stop().await;
     // As after a loss of power: the journal was synced, the outbox was not.
     std::fs::remove_dir_all(data.path().join("node/outbox")).unwrap();

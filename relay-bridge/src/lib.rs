@@ -65,7 +65,7 @@ pub use gateway_relay::{GatewayOptions, GatewayRelay, Handed};
 pub use journal::{Journal, JournalEntry, JournalError};
 pub use memory_relay::{Faults, MemoryRelay};
 pub use nostr::Filter;
-pub use pool_publish::NOTED_WITHIN;
+pub use pool_publish::WRITTEN_WITHIN;
 pub use publish_outbox::PublishOutbox;
 pub use relay_address::RelayAddress;
 pub use relay_list::{RelayEntry, RelayList, RelayPolicy, RelayRole};

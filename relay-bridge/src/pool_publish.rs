@@ -60,7 +60,7 @@ impl RelayPool {
     }
 
     /// The same for an event that its author keeps on disk, and publishes again at its next start when it is of the
-    /// last [`NOTED_WITHIN`]: it is sent at once, and is in the outbox on disk only when relays do not take it soon.
+    /// last [`WRITTEN_WITHIN`]: it is sent at once, and is in the outbox on disk only when relays do not take it soon.
     pub fn publish_kept_in_background(&self, event: VerifiedEvent) {
         let inner = Arc::clone(self.inner());
         let mut owed = OwedEvent::new(event);
@@ -75,7 +75,7 @@ impl RelayPool {
 }
 
 /// What is owed for so long is in the outbox on disk.
-pub const NOTED_WITHIN: Duration = Duration::from_secs(5);
+pub const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 fn warn_of(id: EventId, outcome: &PublishOutcome) {
     if !outcome.is_durable() {

@@ -137,7 +137,8 @@ fn a_node_that_turns_the_job_away_costs_no_second_try_and_is_named_with_the_rece
     ticket.nodes.iter_mut().for_each(|node| node.patience_ms = Some(350));
     let budgets = RetryBudgets::default();
     while budgets.retry(micros(0)).is_ok() {}
-    let mut play = Play::begin(3, vec![], |_| {}, Some(ticket.clone()), budgets);
+    let mut play =
+        Play::begin(3, vec![], |_| {}, Some(ticket.clone()), |journey, _| journey.sharing(budgets));
     for (attempt, over) in [(1, 900), (2, 300), (3, 600)] {
         let refusal = Refusal::new(RefusalCode::Busy, "full").retry_after(over);
         play.frame(attempt, 0, FrameBody::Error(Failure { refusal, receipt: None }));
@@ -182,4 +183,34 @@ fn a_node_whose_own_relay_has_gone_is_soon_left_unless_it_is_heard_of() {
     play.frame(1, 1, FrameBody::Pong);
     play.wait(3_900);
     assert_eq!(play.opened.len(), 1, "it answered by another relay");
+}
+
+/// A process that has just lost this node.
+fn having_lost(node: usize, scripts: Vec<Script>) -> Play {
+    Play::begin(2, scripts, |_| {}, None, |journey, market| journey.passing_over(vec![market.node_key(node)]))
+}
+
+#[test]
+fn nodes_that_are_passed_over_serve_where_nobody_else_can() {
+    let nobody = Script::Refusal(Refusal::new(RefusalCode::NoNode, "nobody else"));
+    let mut play = having_lost(0, vec![nobody, Script::Quote(vec![0])]);
+    assert_eq!(play.excluded, [], "asked again at once, for anybody");
+    play.accept(1);
+    play.chunk(1, 1, "blue");
+    play.finish(1, 2, &["blue"]);
+    assert_eq!(play.answer_text(), "blue");
+    assert_eq!(play.endings[0].as_ref().unwrap().attempts.len(), 1);
+}
+
+#[test]
+fn nodes_that_are_passed_over_serve_after_a_break_of_the_others() {
+    let mut play = having_lost(0, vec![Script::Quote(vec![1]), Script::Quote(vec![0])]);
+    assert_eq!(play.excluded, [play.market.node_key(0)]);
+    play.accept(1);
+    play.wait(2_000 + 3 * 1_500 + 1);
+    assert_eq!(play.excluded, [play.market.node_key(1)], "only who broke in this job");
+    play.accept(2);
+    play.chunk(2, 1, "blue");
+    play.finish(2, 2, &["blue"]);
+    assert_eq!(play.answer_text(), "blue");
 }

@@ -55,7 +55,7 @@ impl Play {
     /// One job of a process that has others.
     fn sharing(nodes: usize, scripts: Vec<Script>, budgets: &RetryBudgets) -> Self {
         let fastest = |spec: &mut JobSpec| spec.mode = fedai_protocol::quote_request::Mode::Fastest;
-        Self::begin(nodes, scripts, fastest, None, budgets.clone())
+        Self::begin(nodes, scripts, fastest, None, |journey, _| journey.sharing(budgets.clone()))
     }
 
     fn with_ticket(
@@ -64,7 +64,7 @@ impl Play {
         bend: impl FnOnce(&mut JobSpec),
         ticket: Option<Ticket>,
     ) -> Self {
-        Self::begin(nodes, scripts, bend, ticket, RetryBudgets::default())
+        Self::begin(nodes, scripts, bend, ticket, |journey, _| journey)
     }
 
     fn begin(
@@ -72,12 +72,12 @@ impl Play {
         scripts: Vec<Script>,
         bend: impl FnOnce(&mut JobSpec),
         ticket: Option<Ticket>,
-        budgets: RetryBudgets,
+        prepare: impl FnOnce(Journey, &Market) -> Journey,
     ) -> Self {
         let market = Market::new(nodes);
         let mut spec = market.spec();
         bend(&mut spec);
-        let journey = Journey::new(spec, JourneyTiming::default(), ticket, micros(0)).sharing(budgets);
+        let journey = prepare(Journey::new(spec, JourneyTiming::default(), ticket, micros(0)), &market);
         let mut play = Self {
             market,
             journey,

@@ -54,6 +54,12 @@ impl Ticket {
             && self.nodes.iter().any(|node| node.descriptor.message.is_live(now))
     }
 
+    /// True when its first node is one of these.
+    #[must_use]
+    pub fn leads_to(&self, nodes: &[PublicKey]) -> bool {
+        self.nodes.first().is_some_and(|first| nodes.contains(&first.node))
+    }
+
     /// True when nothing can be owed under it.
     #[must_use]
     pub fn is_free(&self) -> bool {

@@ -216,7 +216,12 @@ impl Buyer {
         sink: &mut (dyn OutputSink + Send),
         cancel: &CancellationToken,
     ) -> Result<Bought, JobFailure> {
-        let held = held.filter(|held| held.ticket.covers(&spec, held.used, wall_clock::now_seconds()));
+        let lost = self.lost.all();
+        let held = held.filter(|held| {
+            let is_usable = held.ticket.covers(&spec, held.used, wall_clock::now_seconds());
+            // A new quote costs a round trip, a node that has gone costs seconds.
+            is_usable && !held.ticket.leads_to(&lost)
+        });
         let run = JobRun::begin(self, spec, contacts, held).await;
         let outcome = Box::pin(run.drive(sink, cancel)).await;
         self.lost.learn(match &outcome {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fedai_protocol::message::Draft;
 use fedai_protocol::{JobId, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{
-    GatewayRelay, JournalError, NOTED_WITHIN, PublishOutcome, RelayPool, SystemEntropy,
+    GatewayRelay, JournalError, PublishOutcome, RelayPool, SystemEntropy, WRITTEN_WITHIN,
 };
 use tokio::sync::mpsc;
 
@@ -66,7 +66,7 @@ impl ReceiptDesk {
             if at >= not_shown {
                 self.show(&receipt).await;
             }
-            if newest.since(receipt.created_at()) <= NOTED_WITHIN.as_secs() {
+            if newest.since(receipt.created_at()) <= WRITTEN_WITHIN.as_secs() {
                 self.pool.publish_kept_in_background(receipt);
             }
         }

@@ -174,7 +174,6 @@ async fn specs(
     }
     let spec =
         |only_nodes: Vec<PublicKey>| spec(endpoint, request, contacts, most, only_nodes, ignore.clone());
-    // Tickets to nodes that have just gone are not used: others can serve, or it is asked for them anew.
     endpoint.tickets.forget(&endpoint.buyer.lost.all());
     Ok(lists.into_iter().map(spec).collect())
 }

@@ -23,14 +23,13 @@ impl TicketShelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(kind)?.pop()
     }
 
-    /// Forgets tickets that lead to these nodes.
+    /// Forgets tickets that lead to these nodes: those at the bottom would be met when nobody remembers why not to.
     pub(super) fn forget(&self, nodes: &[PublicKey]) {
         if nodes.is_empty() {
             return;
         }
-        let is_kept = |held: &HeldTicket| held.ticket.nodes.first().is_some_and(|n| !nodes.contains(&n.node));
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.values_mut().for_each(|tickets| tickets.retain(is_kept));
+        shelf.values_mut().for_each(|tickets| tickets.retain(|held| !held.ticket.leads_to(nodes)));
     }
 
     /// Puts one back. What does not fit is forgotten: a new quote costs one round trip.
