@@ -59,6 +59,14 @@ pub enum AttemptEvent {
     Lost(Refusal),
 }
 
+impl AttemptEvent {
+    /// True when the node is gone.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+}
+
 /// One job at one node.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -72,6 +80,8 @@ pub struct Attempt {
     probes: u32,
     gap_asks: u32,
     begun_at: UnixMicros,
+    opened_at: Option<UnixMicros>,
+    accept_wait_ms: u64,
     first_output_at: Option<UnixMicros>,
     check_at: UnixMicros,
     progress_at: UnixMicros,
@@ -98,6 +108,8 @@ impl Attempt {
             probes: 0,
             gap_asks: 0,
             begun_at: now,
+            opened_at: None,
+            accept_wait_ms: timing.accept_wait_ms,
             first_output_at: None,
             check_at: now.plus_millis(timing.accept_wait_ms),
             progress_at: now,
@@ -113,6 +125,14 @@ impl Attempt {
     #[must_use]
     pub const fn stalled_after(mut self, cap_ms: u64) -> Self {
         self.stall_cap_ms = cap_ms;
+        self
+    }
+
+    /// Waits so long for the answer to the first open, and twice that for the answer to the next, within the usual.
+    #[must_use]
+    pub fn accepted_within(mut self, wait_ms: u64) -> Self {
+        self.accept_wait_ms = wait_ms;
+        self.check_at = self.begun_at.plus_millis(wait_ms);
         self
     }
 
@@ -146,6 +166,12 @@ impl Attempt {
         self.order.next() > 0
     }
 
+    /// From the open to `now`, in microseconds, when it was sent only once: what the answer took that has just come.
+    #[must_use]
+    pub fn answer_took(&self, now: UnixMicros) -> Option<u64> {
+        self.opened_at.filter(|_| self.opens == 1).map(|at| now.since(at))
+    }
+
     /// From the open to the first output.
     #[must_use]
     pub fn ttft_ms(&self) -> Option<u64> {
@@ -171,9 +197,13 @@ impl Attempt {
             .then(|| self.progress_at.plus_millis(self.stall_ms.min(self.stall_cap_ms)))
     }
 
-    /// The job was opened.
-    pub fn opened(&mut self, with: OpenedWith) {
+    /// The job was opened. What came before, like a connection to the node, is not the node's time.
+    pub fn opened(&mut self, now: UnixMicros, with: OpenedWith) {
         self.opened = Some(with);
+        self.opened_at = Some(now);
+        if self.state == JobState::Opened {
+            self.check_at = now.plus_millis(self.accept_wait_ms());
+        }
     }
 
     /// A frame of the node, whose author was vouched for.
@@ -226,8 +256,10 @@ impl Attempt {
         self.relays_changed(now, out);
     }
 
-    const fn accept_wait_ms(&self) -> u64 {
-        if self.is_doubted { self.timing.doubt_wait_ms } else { self.timing.accept_wait_ms }
+    fn accept_wait_ms(&self) -> u64 {
+        let again = u64::from(self.opens.saturating_sub(1)).saturating_add(1);
+        let wait_ms = self.accept_wait_ms.saturating_mul(again).min(self.timing.accept_wait_ms);
+        if self.is_doubted { wait_ms.min(self.timing.doubt_wait_ms) } else { wait_ms }
     }
 
     const fn probe_wait_ms(&self) -> u64 {

@@ -22,7 +22,7 @@ impl Bench {
         let node = market.quote(&question, &[0]).check_nodes(NOW).unwrap().remove(0);
         let mut attempt = Attempt::new(node, JourneyTiming::default(), micros(0));
         let with = OpenedWith { upload: vec!["cGllY2U=".into(); pieces], ..market.opened(1) };
-        attempt.opened(with.clone());
+        attempt.opened(micros(0), with.clone());
         Self { attempt, with, ms: 0 }
     }
 

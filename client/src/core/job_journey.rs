@@ -10,6 +10,7 @@ use fedai_protocol::message::Received;
 use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::{EventId, PublicKey, QuoteReply, QuoteRequest, Refusal, RefusalCode, UnixMicros};
 
+use super::accept_times::AcceptTimes;
 use super::attempt::{Attempt, AttemptEvent};
 use super::delivery::OutputDelivery;
 use super::failover::{Failover, NextStep, is_retryable};
@@ -46,6 +47,7 @@ pub struct Journey {
     pub(super) number: u32,
     pub(super) hedge: Hedge,
     pub(super) budgets: RetryBudgets,
+    accept_times: AcceptTimes,
     /// Nodes that are not asked for at first.
     passed_over: Vec<PublicKey>,
     pub(super) peers: PeerSearch,
@@ -98,6 +100,7 @@ impl Journey {
             number: 0,
             hedge: Hedge::default(),
             budgets: RetryBudgets::default(),
+            accept_times: AcceptTimes::default(),
             passed_over: Vec::new(),
             peers: PeerSearch::default(),
             asked: 0,
@@ -116,6 +119,13 @@ impl Journey {
     #[must_use]
     pub fn sharing(mut self, budgets: RetryBudgets) -> Self {
         self.budgets = budgets;
+        self
+    }
+
+    /// Waits for answers to job opens as the other jobs of the process have learned to.
+    #[must_use]
+    pub fn learning(mut self, accept_times: AcceptTimes) -> Self {
+        self.accept_times = accept_times;
         self
     }
 
@@ -172,7 +182,7 @@ impl Journey {
             JourneyInput::RoutersFound(found) => self.on_routers_found(now, &found, out),
             JourneyInput::Opened { attempt, with } => {
                 if let Some(run) = self.run_mut(attempt) {
-                    run.attempt.opened(with);
+                    run.attempt.opened(now, with);
                 }
             }
             JourneyInput::NotOpened { attempt } => {
@@ -368,7 +378,8 @@ impl Journey {
         self.failover.opens_at(&node.node);
         let note = self.notes.len();
         self.notes.push(AttemptNote::new(node.node, ticket.router));
-        let mut attempt = Attempt::new(node.clone(), self.timing, now);
+        let accept_wait_ms = self.accept_times.wait_ms(&self.timing);
+        let mut attempt = Attempt::new(node.clone(), self.timing, now).accepted_within(accept_wait_ms);
         if ticket.nodes.len() > index.saturating_add(1) {
             attempt = attempt.stalled_after(self.spec.deadline.millis_since(now) / 2);
         }
@@ -387,6 +398,12 @@ impl Journey {
         let mut events = Vec::new();
         if let Some(run) = self.run_mut(attempt) {
             take(&mut run.attempt, &mut events);
+            let answered = run.attempt.answer_took(now).filter(|_| events.contains(&AttemptEvent::Accepted));
+            let is_silent = !run.attempt.has_answered() && events.iter().any(AttemptEvent::is_loss);
+            answered.iter().for_each(|took| self.accept_times.observe(*took));
+            if is_silent {
+                self.accept_times.missed();
+            }
         }
         for event in events {
             self.act(now, attempt, event, out);

@@ -214,3 +214,40 @@ fn nodes_that_are_passed_over_serve_after_a_break_of_the_others() {
     play.finish(2, 2, &["blue"]);
     assert_eq!(play.answer_text(), "blue");
 }
+
+/// One job of a process whose others learned how long answers take.
+fn learning(scripts: Vec<Script>, times: &AcceptTimes) -> Play {
+    Play::begin(2, scripts, |_| {}, None, |journey, _| journey.learning(times.clone()))
+}
+
+#[test]
+fn a_silent_node_is_left_sooner_where_others_answered_quickly() {
+    let times = AcceptTimes::default();
+    let mut play = learning(one_quote(&[0, 1]), &times);
+    play.wait(20);
+    play.accept(1);
+    let mut play = learning(one_quote(&[0, 1]), &times);
+    play.wait(499);
+    assert_eq!((play.open_agains, play.opened.len()), (0, 1));
+    play.wait(1);
+    assert_eq!((play.open_agains, play.opened.len()), (1, 1), "first the open is repeated");
+    play.wait(999);
+    assert_eq!(play.opened.len(), 1, "which has twice the time");
+    play.wait(1);
+    assert_eq!(play.opened.len(), 2);
+}
+
+#[test]
+fn where_answers_take_long_nobody_is_hurried_and_an_answer_to_either_of_two_opens_tells_nothing() {
+    let times = AcceptTimes::default();
+    let mut play = learning(one_quote(&[0, 1]), &times);
+    play.wait(1_900);
+    play.accept(1);
+    let mut play = learning(one_quote(&[0, 1]), &times);
+    play.wait(2_499);
+    assert_eq!(play.open_agains, 0, "as long as ever");
+    play.wait(11);
+    play.accept(1);
+    let known = times.wait_ms(&JourneyTiming::default());
+    assert_eq!((play.open_agains, known), (1, 2_500), "10 ms after the second open is no quick answer");
+}

@@ -9,6 +9,7 @@ use fedai_protocol::session_frame::{Accept, Chunk, Direction, Failure, Final, Fr
 use fedai_protocol::{JobId, QuoteRequest, VerifiedEvent};
 use proptest::prelude::*;
 
+use super::super::accept_times::AcceptTimes;
 use super::super::attempt::OpenedWith;
 use super::super::fixture_tests::{Market, line, micros};
 use super::super::job_ending::{Answer, JobFailure, Settlement};
@@ -300,7 +301,7 @@ fn the_same_answer_of_another_node_continues_without_a_seam() {
     let mut play = Play::new(2, one_quote(&[0, 1]), |_| {});
     play.accept(1);
     play.chunk(1, 1, "red, gr");
-    play.wait(10_000);
+    play.wait(6_600);
     play.accept(2);
     for (s, piece) in (1..).zip(["red", ", ", "green", ", blue"]) {
         play.chunk(2, s, piece);
@@ -316,7 +317,7 @@ fn a_different_answer_in_mid_stream_ends_with_a_code() {
     let mut play = Play::new(2, one_quote(&[0, 1]), |_| {});
     play.accept(1);
     play.chunk(1, 1, "red, gr");
-    play.wait(10_000);
+    play.wait(6_600);
     play.accept(2);
     play.chunk(2, 1, "blue");
     assert_eq!(play.failure().refusal.code, RefusalCode::RunnerInterrupted);
@@ -331,7 +332,7 @@ fn restart_says_so_and_begins_anew() {
     let mut play = Play::new(2, one_quote(&[0, 1]), |spec| spec.on_break = OnBreak::Restart);
     play.accept(1);
     play.chunk(1, 1, "red, gr");
-    play.wait(10_000);
+    play.wait(6_600);
     play.accept(2);
     play.chunk(2, 1, "blue");
     play.finish(2, 2, &["blue"]);
@@ -343,7 +344,7 @@ fn fail_ends_at_the_break() {
     let mut play = Play::new(2, one_quote(&[0, 1]), |spec| spec.on_break = OnBreak::Fail);
     play.accept(1);
     play.chunk(1, 1, "red");
-    play.wait(10_000);
+    play.wait(6_600);
     assert_eq!(play.failure().refusal.code, RefusalCode::RunnerInterrupted);
     assert_eq!(play.opened.len(), 1);
 }

@@ -154,8 +154,10 @@ pub struct JourneyTiming {
     pub quote_window_ms: u64,
     /// Rounds of asking.
     pub rounds_max: u32,
-    /// Wait for the answer to one job open, in milliseconds.
+    /// Wait for the answer to one job open, in milliseconds, while nobody knows how long answers take.
     pub accept_wait_ms: u64,
+    /// The same at least, when answers were quick so far: a busy machine may stop for a moment.
+    pub accept_wait_min_ms: u64,
     /// Job opens sent to one node.
     pub opens_max: u32,
     /// A hole in the frames is asked for after this, in milliseconds.
@@ -184,6 +186,7 @@ impl Default for JourneyTiming {
             quote_window_ms: 150,
             rounds_max: 4,
             accept_wait_ms: 2_500,
+            accept_wait_min_ms: 500,
             opens_max: 2,
             gap_wait_ms: 300,
             gap_asks_max: 20,

@@ -3,6 +3,7 @@
 //! Time is an argument, inputs are verified and typed, outputs are actions that the shell performs. The same inputs
 //! give the same actions.
 
+pub mod accept_times;
 pub mod attempt;
 pub mod audit;
 pub mod delivery;

@@ -25,6 +25,7 @@ use super::job_run::JobRun;
 use super::lost_nodes::LostNodes;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
+use crate::core::accept_times::AcceptTimes;
 use crate::core::direct_way::DirectWish;
 use crate::core::job_ending::{Answer, AttemptNote, JobFailure};
 use crate::core::job_spec::{JobSpec, JourneyTiming};
@@ -142,6 +143,7 @@ pub struct Buyer {
     pub(crate) lost: LostNodes,
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
+    pub(crate) accept_times: AcceptTimes,
     /// Words on receipts that relays have not confirmed yet.
     pub(crate) words: TaskTracker,
 }
@@ -174,6 +176,7 @@ impl Buyer {
             gateways,
             lost,
             budgets: RetryBudgets::default(),
+            accept_times: AcceptTimes::default(),
             words: TaskTracker::new(),
         }
     }

@@ -90,6 +90,7 @@ impl<'a> JobRun<'a> {
             sessions_of_routers: contacts.iter().map(|contact| (contact.key, contact.session)).collect(),
             journey: Journey::new(spec, buyer.timing, ticket, now)
                 .sharing(buyer.budgets.clone())
+                .learning(buyer.accept_times.clone())
                 .passing_over(buyer.lost.all()),
             clock,
             ticket_key,
