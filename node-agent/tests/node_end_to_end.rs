@@ -11,7 +11,7 @@ use std::time::Duration;
 use fedai_node_agent::shell::config::GatewayChoice;
 use fedai_node_agent::shell::runners::mock::{MockConfig, MockFailure, MockRunner, expected_text};
 use fedai_node_agent::{NodeConfig, RunnerChoice, run};
-use fedai_protocol::event_kinds::{NODE_DESCRIPTOR, RECEIPT};
+use fedai_protocol::event_kinds::{NODE_DESCRIPTOR, RECEIPT, SESSION_FRAME};
 use fedai_protocol::node_descriptor::NodeStatus;
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::receipt::{Outcome, commitment};
@@ -135,6 +135,32 @@ async fn the_last_receipts_are_published_again_after_a_start_and_shown_at_the_ga
         let receipt = tokio::time::timeout(PATIENCE, receipts.recv()).await.unwrap().unwrap();
         assert_eq!(receipt, end.receipt);
     }
+    gateway.shutdown().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_has_shown_is_not_acted_on_again_at_the_gateway() {
+    let world = start(MockConfig { tokens: 3, ..MockConfig::default() }).await;
+    let (node, mut job, _) = world.buy().await;
+    let gateway = RelayList::single(&node.descriptor.message.gateways[0]).unwrap();
+    let gateway = RelayPool::connect(gateway, PoolOptions::default());
+    gateway.wait_ready(RelayRole::Stream, PATIENCE).await.unwrap();
+    let to_us = filters::of_kinds_to(&[SESSION_FRAME], [job.session.public_key()]);
+    job.subscription = gateway.subscribe(RelayRole::Stream, vec![to_us]);
+    assert!(job.subscription.ready(PATIENCE).await > 0);
+    assert!(gateway.publish_ephemeral(job.wrap.clone(), RelayRole::Stream) > 0);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    job.say(&gateway, FrameBody::Resume { from: 0 });
+    job.say(&gateway, FrameBody::Ping);
+    let mut numbered = 0;
+    loop {
+        match job.next().await.body {
+            FrameBody::Pong => break,
+            body => numbered += usize::from(body.is_numbered()),
+        }
+    }
+    assert_eq!(numbered, job.frames.len(), "what was asked for, and nothing for the wrap");
     gateway.shutdown().await;
     world.stop().await;
 }

@@ -140,8 +140,13 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 1_048_576;
 pub const GATEWAY_CONNECTIONS_MAX: usize = 1_024;
 /// Subscriptions of one connection to a gateway: one for each job under way, and a busy endpoint has many.
 pub const GATEWAY_SUBSCRIPTIONS_MAX: usize = 256;
-/// Keys in one filter at a gateway: a client listens for its own sessions and for nobody else's.
-pub const GATEWAY_FILTER_KEYS_MAX: usize = 64;
+/// Keys (`#p`) in one subscription at a gateway: a client listens for its own sessions and for nobody else's. With the
+/// two below, a stranger's subscription is a few kilobytes of memory.
+pub const GATEWAY_FILTER_KEYS_MAX: usize = 16;
+/// Kinds in one filter at a gateway, which has four.
+pub const GATEWAY_FILTER_KINDS_MAX: usize = 16;
+/// Ids, authors and tag values in one filter at a gateway.
+pub const GATEWAY_FILTER_VALUES_MAX: usize = 64;
 /// Unsent bytes of one connection to a gateway: two answers of the largest size. What does not fit is asked for again.
 pub const GATEWAY_QUEUE_BYTES_MAX: usize = 2 * OUTPUT_BYTES_MAX;
 /// Messages that one connection may send to a gateway in a minute: an endpoint with a thousand jobs a second sends

@@ -160,8 +160,12 @@ impl GatewayRelay {
             return Handed::Nobody;
         }
         let json = event.to_json();
-        let mut handed = Handed::Full;
+        let (mut handed, mut written) = (Handed::Full, BTreeSet::new());
         for route in routes {
+            // Once for each connection, however often it asked for the same.
+            if !written.insert(route.peer.number) {
+                continue;
+            }
             if route.peer.try_send(wire::deliver(&route.subscription, &json)) {
                 handed = Handed::Queued;
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use fedai_protocol::PublicKey;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
-use fedai_protocol::limits::GATEWAY_FILTER_KEYS_MAX;
+use fedai_protocol::limits::{GATEWAY_FILTER_KEYS_MAX, GATEWAY_FILTER_KINDS_MAX, GATEWAY_FILTER_VALUES_MAX};
 use nostr::{Alphabet, Event, Filter, SingleLetterTag};
 
 /// Kinds that are written and read by `p` only.
@@ -32,6 +32,7 @@ pub(crate) fn check_event(event: &Event, keys: &BTreeSet<PublicKey>) -> Result<(
 
 /// Why a subscription is not taken, as the text of a CLOSED message.
 pub(crate) fn check_filters(filters: &[Filter]) -> Result<(), String> {
+    let mut keys_in_all = 0_usize;
     for filter in filters {
         let names_addressed = filter
             .kinds
@@ -41,8 +42,18 @@ pub(crate) fn check_filters(filters: &[Filter]) -> Result<(), String> {
         if names_addressed && keys == 0 {
             return Err("restricted: kinds 21059 and 21438 are given out by #p only".to_owned());
         }
-        if keys > GATEWAY_FILTER_KEYS_MAX {
-            return Err(format!("blocked: more than {GATEWAY_FILTER_KEYS_MAX} keys in a filter"));
+        keys_in_all = keys_in_all.saturating_add(keys);
+        let kinds = filter.kinds.as_ref().map_or(0, BTreeSet::len);
+        let named =
+            filter.ids.as_ref().map_or(0, BTreeSet::len) + filter.authors.as_ref().map_or(0, BTreeSet::len);
+        let values = named + filter.generic_tags.values().map(BTreeSet::len).sum::<usize>();
+        let limits = [
+            (keys_in_all, GATEWAY_FILTER_KEYS_MAX, "keys (#p) in a subscription"),
+            (kinds, GATEWAY_FILTER_KINDS_MAX, "kinds in a filter"),
+            (values, GATEWAY_FILTER_VALUES_MAX, "ids, authors and tag values in a filter"),
+        ];
+        if let Some((_, most, what)) = limits.into_iter().find(|(count, most, _)| count > most) {
+            return Err(format!("blocked: more than {most} {what}"));
         }
     }
     Ok(())
@@ -84,6 +95,16 @@ mod tests {
         assert!(check_filters(&[of(1)]).is_ok());
         assert!(check_filters(&[of(GATEWAY_FILTER_KEYS_MAX)]).is_ok());
         assert!(check_filters(&[of(GATEWAY_FILTER_KEYS_MAX + 1)]).is_err());
+        assert!(check_filters(&[of(GATEWAY_FILTER_KEYS_MAX), of(1)]).is_err(), "over all filters");
+        let kinds: Vec<u16> = (1..=GATEWAY_FILTER_KINDS_MAX as u16 + 1).collect();
+        assert!(check_filters(&[filters::of_kinds(&kinds)]).is_err());
+        assert!(check_filters(&[filters::of_kinds(kinds.split_last().unwrap().1)]).is_ok());
+        let authors: Vec<PublicKey> =
+            keys.iter().copied().cycle().take(GATEWAY_FILTER_VALUES_MAX + 1).collect();
+        assert!(check_filters(&[Filter::new().authors(authors)]).is_ok(), "the same ones again");
+        let values = (0..=GATEWAY_FILTER_VALUES_MAX).map(|n| n.to_string());
+        let many = Filter::new().custom_tags(SingleLetterTag::lowercase(Alphabet::M), values);
+        assert!(check_filters(&[many]).is_err());
         assert!(check_filters(&[of(1), filters::of_kinds(&[SESSION_FRAME])]).is_err());
         assert!(check_filters(&[filters::of_kinds(&[1, EPHEMERAL_GIFT_WRAP])]).is_err());
         assert!(check_filters(&[filters::of_kinds(&[31_434])]).is_ok());

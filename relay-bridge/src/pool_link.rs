@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) read: bool,
     pub(crate) write: bool,
     pub(crate) auth: bool,
+    /// Strangers named it: it may not lead into private networks.
+    pub(crate) public_only: bool,
     max_event_bytes: usize,
     connection: Arc<dyn RelayConnection>,
     info: Mutex<LinkInfo>,
@@ -56,6 +58,7 @@ impl Link {
         number: usize,
         entry: &RelayEntry,
         roles: BTreeSet<RelayRole>,
+        public_only: bool,
         connection: Arc<dyn RelayConnection>,
     ) -> Self {
         Self {
@@ -65,6 +68,7 @@ impl Link {
             read: entry.read,
             write: entry.write,
             auth: entry.auth,
+            public_only,
             max_event_bytes: entry.max_event_bytes,
             connection,
             info: Mutex::new(LinkInfo { state: ConnectionState::Connecting, last_error: None, rtt: None }),

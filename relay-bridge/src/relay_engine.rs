@@ -84,10 +84,25 @@ impl RelayEngine {
         read(&self.routes).is_asked_for(kind, key)
     }
 
-    /// Keeps an event of our own and passes it on.
+    /// Keeps an event of our own and passes it on. Never waits for a reader: one that has no room for it is left, which
+    /// it notices, and can ask for what is stored.
     pub(crate) async fn show(&self, event: &VerifiedEvent) {
-        if self.store.save(event).await == Stored::New {
-            self.deliver(event).await;
+        if self.store.save(event).await != Stored::New {
+            return;
+        }
+        let routes = read(&self.routes).matching(event);
+        if routes.is_empty() {
+            return;
+        }
+        let json = event.to_json();
+        for route in routes.iter().filter(|route| !route.peer.ended.is_cancelled()) {
+            if !route.peer.try_send(wire::deliver(&route.subscription, &json)) {
+                tracing::debug!(
+                    connection = route.peer.number,
+                    "a reader is too slow for what is shown: left"
+                );
+                route.peer.ended.cancel();
+            }
         }
     }
 

@@ -309,18 +309,15 @@ impl RelayPool {
     pub fn add_relay(&self, url: &str, roles: &[RelayRole]) -> Result<bool, AddRelayError> {
         let address = RelayAddress::parse(url)
             .map_err(|error| AddRelayError::Address { url: url.chars().take(255).collect(), error })?;
-        let known: BTreeSet<RelayRole> = self
-            .links(|link| link.url == address.url())
-            .iter()
-            .flat_map(|link| link.roles.iter().copied().collect::<Vec<_>>())
-            .collect();
+        let same = self.links(|link| link.url == address.url());
+        let known: BTreeSet<RelayRole> = same.iter().flat_map(|link| link.roles.iter().copied()).collect();
         let missing: BTreeSet<RelayRole> =
             roles.iter().copied().filter(|role| !known.contains(role)).collect();
         if missing.is_empty() {
             return Ok(false);
         }
-        // A relay that the user configured may be private; one that only others name may not.
-        let public_only = !self.0.allow_private_addresses && known.is_empty();
+        // A relay that the user configured may be private; one that only others name may not, however often they do.
+        let public_only = !self.0.allow_private_addresses && same.iter().all(|link| link.public_only);
         if public_only && !address.may_be_public() {
             return Err(AddRelayError::Private(address.url().to_owned()));
         }
@@ -441,7 +438,7 @@ impl PoolInner {
         let connection =
             self.connector.open(OpenRequest { address: address.clone(), lane, public_only, connect_timeout });
         let mut links = write(&self.links);
-        let link = Arc::new(Link::new(links.len(), entry, roles, connection));
+        let link = Arc::new(Link::new(links.len(), entry, roles, public_only, connection));
         links.push(Arc::clone(&link));
         drop(links);
         let sink = LinkSink { pool: Arc::downgrade(self), link: Arc::clone(&link) };

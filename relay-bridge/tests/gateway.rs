@@ -148,6 +148,45 @@ async fn a_reader_that_does_not_read_fills_its_own_queue_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_waits_for_no_reader_and_one_that_is_full_is_left() {
+    let (gateway, _written) = gateway(|_| {}).await;
+    let author = key();
+    let (mut stuck, mut quick) = (Talk::with(gateway.url()).await, Talk::with(gateway.url()).await);
+    for number in 0..32 {
+        stuck.say(format!("[\"REQ\",\"{number}\",{{\"kinds\":[1434]}}]")).await;
+        assert_eq!(stuck.hear().await, format!("[\"EOSE\",\"{number}\"]"));
+    }
+    quick.say("[\"REQ\",\"q\",{\"kinds\":[1434]}]").await;
+    assert_eq!(quick.hear().await, "[\"EOSE\",\"q\"]");
+    let mut shown = 0;
+    while gateway.connections() == 2 {
+        let receipt = event(&author, RECEIPT, &[], &format!("{shown} {}", "x".repeat(20_000)));
+        // A reader would be waited for 5 s.
+        tokio::time::timeout(Duration::from_secs(2), gateway.show(&receipt)).await.expect("it never waits");
+        assert!(quick.hear().await.contains(&format!("\"{shown} x")), "all others get it");
+        shown += 1;
+        assert!(shown < 500, "there is an end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_gets_a_frame_once_however_often_it_asked_for_it() {
+    let (gateway, _written) = gateway(|_| {}).await;
+    let (session, author) = (key(), key());
+    let mut reader = Talk::with(gateway.url()).await;
+    for number in 0..3 {
+        reader.say(format!("[\"REQ\",\"{number}\",{}]", frames_of(&session))).await;
+        assert_eq!(reader.hear().await, format!("[\"EOSE\",\"{number}\"]"));
+    }
+    for text in ["first", "second"] {
+        let frame = tagged_to(&author, SESSION_FRAME, &session, text);
+        assert_eq!(gateway.hand_over(&frame), Handed::Queued);
+        let heard = reader.hear().await;
+        assert!(heard.starts_with("[\"EVENT\",\"0\"") && heard.contains(text), "{heard}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_node_is_busy_connections_wait_and_nothing_is_lost() {
     let (gateway, mut written) = gateway(|_| {}).await;
     let inbox = key();

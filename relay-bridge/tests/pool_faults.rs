@@ -3,11 +3,14 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fedai_protocol::VerifiedEvent;
 use fedai_protocol::event_kinds::{LOAD_PING, RECEIPT, SESSION_FRAME};
 use fedai_protocol::limits::SUBSCRIPTION_EVENTS_MAX;
+use fedai_relay_bridge::connection::{Connector, OpenRequest, RelayConnection};
+use fedai_relay_bridge::memory_connection::MemoryConnection;
 use fedai_relay_bridge::{
     AddRelayError, DevRelay, DevRelayOptions, Faults, MemoryRelay, PoolOptions, RelayList, RelayPool,
     RelayRole, filters, wall_clock,
@@ -20,6 +23,17 @@ use tokio_tungstenite::tungstenite::Message;
 
 const A: &str = "ws://relay-a";
 const B: &str = "ws://relay-b";
+
+/// Connects to nothing, and notes how it was to connect.
+#[derive(Default)]
+struct Noting(Mutex<Vec<OpenRequest>>);
+
+impl Connector for Noting {
+    fn open(&self, request: OpenRequest) -> Arc<dyn RelayConnection> {
+        self.0.lock().unwrap().push(request.clone());
+        Arc::new(MemoryConnection::new(None))
+    }
+}
 
 fn pool(relays: &[(&str, &MemoryRelay)]) -> RelayPool {
     let urls: Vec<String> = relays.iter().map(|(url, _)| (*url).to_owned()).collect();
@@ -138,6 +152,22 @@ async fn a_budget_holds_back_and_a_large_event_is_not_sent() {
     let outcome = one.publish_stored(large).await;
     assert_eq!((outcome.acks, outcome.rejected.len()), (0, 1), "{outcome:?}");
     assert_eq!(one.status().iter().map(|status| status.over_budget).sum::<u64>(), 15);
+}
+
+#[tokio::test]
+async fn a_relay_that_strangers_name_twice_is_no_relay_of_the_user() {
+    let noting = Arc::new(Noting::default());
+    let options = PoolOptions { connector: Some(noting.clone()), ..PoolOptions::default() };
+    let mut own = RelayList::single("wss://own.example").unwrap();
+    own.relays[0].roles = [RelayRole::Discovery].into();
+    let pool = RelayPool::connect(own, options);
+    for role in [RelayRole::Discovery, RelayRole::Control, RelayRole::Stream] {
+        assert_eq!(pool.add_relay("wss://evil.example", &[role]), Ok(true));
+    }
+    assert_eq!(pool.add_relay("wss://own.example", &[RelayRole::Stream]), Ok(true));
+    for request in noting.0.lock().unwrap().iter() {
+        assert_eq!(request.public_only, request.address.host() == "evil.example", "{request:?}");
+    }
 }
 
 #[tokio::test]

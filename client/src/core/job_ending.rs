@@ -84,6 +84,8 @@ pub struct Answer {
     pub settlement: Settlement,
     /// Nodes tried, in order.
     pub attempts: Vec<AttemptNote>,
+    /// What was spent in all, on what earlier nodes had delivered, too.
+    pub spent: Msat,
     /// From the start to the quote.
     pub quote_ms: u64,
     /// From the start to the first output.

@@ -61,6 +61,7 @@ impl Journey {
             ticket,
             settlement,
             attempts: core::mem::take(&mut self.notes),
+            spent: self.spending.spent(),
             quote_ms: self.quoted_ms,
             ttft_ms: self.first_output_at.unwrap_or(now).millis_since(self.begun_at),
             total_ms: now.millis_since(self.begun_at),

@@ -28,4 +28,4 @@ pub mod session_door;
 pub mod spending;
 
 #[cfg(test)]
-mod fixture_tests;
+pub(crate) mod fixture_tests;

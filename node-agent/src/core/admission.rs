@@ -123,6 +123,10 @@ fn check_router(policy: &NodePolicy, ticket: &Received<Dispatch>) -> Result<(), 
 
 /// Checks the request against what was agreed and gives the output tokens that the runner may make in all.
 pub(crate) fn check_body(terms: &JobTerms, shape: &RequestShape) -> Result<u64, Refusal> {
+    if shape.has_remote_media {
+        let text = "images and other media have to be in the request, as data: URLs: a node fetches nothing";
+        return Err(Refusal::new(RefusalCode::RunnerRejected, text));
+    }
     if shape.images > 0 && !terms.takes_images {
         return Err(Refusal::new(RefusalCode::RunnerRejected, "the model takes no images"));
     }

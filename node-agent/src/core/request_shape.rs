@@ -13,12 +13,14 @@ pub struct RequestShape {
     pub text_bytes: u64,
     /// Messages.
     pub messages: u64,
-    /// Choices asked for, at least 1.
+    /// Outputs asked for, at least 1: choices (`n`) of each prompt of a list.
     pub choices: u64,
     /// Most output tokens of one choice, where the request says so.
     pub max_output: Option<u64>,
-    /// Images in it.
+    /// Images and other media in it.
     pub images: u64,
+    /// Some medium is named by an address, for the runner to fetch.
+    pub has_remote_media: bool,
     /// The answer is read while it is made.
     pub is_streamed: bool,
 }
@@ -33,13 +35,21 @@ impl RequestShape {
     pub fn read(body: &str) -> Result<Self, ShapeError> {
         let Ok(Value::Object(fields)) = serde_json::from_str(body) else { return Err(ShapeError) };
         let mut shape = Self { bytes: body.len() as u64, choices: 1, ..Self::default() };
-        for name in ["messages", "prompt", "input", "tools"] {
+        for name in ["messages", "prompt", "input"] {
             if let Some(value) = fields.get(name) {
                 shape.measure(value);
             }
         }
+        if let Some(tools) = fields.get("tools") {
+            shape.measure_schema(tools);
+        }
         shape.messages = fields.get("messages").and_then(Value::as_array).map_or(0, Vec::len) as u64;
-        shape.choices = fields.get("n").and_then(Value::as_u64).unwrap_or(1).max(1);
+        let n = match fields.get("n") {
+            None | Some(Value::Null) => 1,
+            // Runners take "64" and 2.0 for numbers, and would do more than was counted.
+            Some(n) => n.as_u64().ok_or(ShapeError)?.max(1),
+        };
+        shape.choices = n.saturating_mul(fields.get("prompt").map_or(1, prompts));
         shape.is_streamed = fields.get("stream").and_then(Value::as_bool).unwrap_or(false);
         shape.max_output = OUTPUT_LIMITS.iter().filter_map(|name| fields.get(*name)?.as_u64()).min();
         Ok(shape)
@@ -63,8 +73,11 @@ impl RequestShape {
         match value {
             Value::String(text) => self.text_bytes = self.text_bytes.saturating_add(text.len() as u64),
             Value::Array(items) => items.iter().for_each(|item| self.measure(item)),
-            Value::Object(fields) if fields.contains_key("image_url") => {
-                self.images = self.images.saturating_add(1)
+            Value::Object(fields) if fields.keys().any(|name| name.ends_with("_url")) => {
+                for (_, medium) in fields.iter().filter(|(name, _)| name.ends_with("_url")) {
+                    self.images = self.images.saturating_add(1);
+                    self.has_remote_media |= !is_in_the_request(medium);
+                }
             }
             Value::Object(fields) => {
                 for (name, value) in fields {
@@ -77,6 +90,34 @@ impl RequestShape {
             Value::Bool(_) | Value::Null => {}
         }
     }
+
+    /// Tools describe their arguments: a name in them is a name, whatever it says.
+    fn measure_schema(&mut self, value: &Value) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.measure_schema(item)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    self.text_bytes = self.text_bytes.saturating_add(name.len() as u64);
+                    self.measure_schema(value);
+                }
+            }
+            value => self.measure(value),
+        }
+    }
+}
+
+/// Prompts in a list of texts or of lists of token ids; one text, or one list of ids, is one.
+fn prompts(prompt: &Value) -> u64 {
+    match prompt {
+        Value::Array(items) if items.iter().any(|item| !item.is_number()) => items.len() as u64,
+        _ => 1,
+    }
+}
+
+/// True for `data:` URLs, in either of the forms in which media are named.
+fn is_in_the_request(medium: &Value) -> bool {
+    let url = medium.get("url").unwrap_or(medium).as_str();
+    url.and_then(|url| url.get(..5)).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
 /// The names that an output limit goes by.
@@ -99,11 +140,45 @@ mod tests {
 
     #[test]
     fn an_image_is_counted_as_one_and_its_bytes_are_not_text() {
-        let url = "x".repeat(1_000);
+        let url = format!("data:image/png;base64,{}", "x".repeat(1_000));
         let part = format!(r#"{{"type":"image_url","image_url":{{"url":"{url}"}}}}"#);
         let shape = RequestShape::read(&format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#)).unwrap();
-        assert_eq!(shape.images, 1);
+        assert_eq!((shape.images, shape.has_remote_media), (1, false));
         assert!(shape.text_bytes < 20);
+    }
+
+    #[test]
+    fn media_that_the_runner_would_have_to_fetch_are_noticed_in_every_form() {
+        let parts = [
+            r#"{"type":"image_url","image_url":{"url":"http://169.254.169.254/latest"}}"#,
+            r#"{"type":"image_url","image_url":"HTTPS://example.com/a.png"}"#,
+            r#"{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}"#,
+            r#"{"type":"image_url","image_url":{"url":" data:image/png;base64,x"}}"#,
+            r#"{"type":"video_url","video_url":{"url":"http://10.0.0.1/"}}"#,
+            r#"{"type":"audio_url","audio_url":{}}"#,
+            r#"{"image_url":{"url":"data:x"},"video_url":{"url":"http://10.0.0.1/"}}"#,
+        ];
+        for part in parts {
+            let shape = RequestShape::read(&format!(r#"{{"messages":[{{"content":[{part}]}}]}}"#)).unwrap();
+            assert!(shape.has_remote_media && shape.images > 0, "{part}");
+        }
+        let schema =
+            r#"{"tools":[{"function":{"parameters":{"properties":{"image_url":{"type":"string"}}}}}]}"#;
+        let shape = RequestShape::read(schema).unwrap();
+        assert_eq!((shape.images, shape.has_remote_media), (0, false), "an argument of a tool");
+    }
+
+    #[test]
+    fn every_output_counts_and_what_only_looks_like_a_number_is_refused() {
+        let choices = |fields: &str| RequestShape::read(&format!("{{{fields}}}")).map(|shape| shape.choices);
+        assert_eq!(choices(r#""prompt":"a","n":null"#), Ok(1));
+        assert_eq!(choices(r#""prompt":["a","b","c"],"n":2"#), Ok(6));
+        assert_eq!(choices(r#""prompt":[[1,2],[3]]"#), Ok(2));
+        assert_eq!(choices(r#""prompt":[1,2,3]"#), Ok(1));
+        assert_eq!(choices(r#""prompt":[],"n":0"#), Ok(1));
+        for n in [r#""64""#, "2.0", "-1", "true", "[3]"] {
+            assert_eq!(choices(&format!(r#""n":{n}"#)), Err(ShapeError), "{n}");
+        }
     }
 
     #[test]

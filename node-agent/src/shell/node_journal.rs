@@ -150,7 +150,7 @@ fn restore(
                 let event = VerifiedEvent::from_json(text).map_err(|_| wrong("offer"))?;
                 let offer = ModelOffer::parse(&event).map_err(|_| wrong("offer"))?;
                 restored.created_at_floor = restored.created_at_floor.max(offer.created_at);
-                retire_older(&mut restored, &offer.message, now);
+                retire_older(&mut restored, &offer.message, offer.created_at.min(now), now);
                 restored.offers.push(PublishedOffer {
                     id: offer.id,
                     offer: offer.message,
@@ -196,9 +196,9 @@ fn take_receipt(
 }
 
 /// The offer replaces earlier ones of its slug. When that was is its own time, which is never after now.
-fn retire_older(restored: &mut Restored, newer: &ModelOffer, now: UnixSeconds) {
+fn retire_older(restored: &mut Restored, newer: &ModelOffer, at: UnixSeconds, now: UnixSeconds) {
     for older in restored.offers.iter_mut().filter(|o| o.offer.slug == newer.slug && o.retired_at.is_none()) {
-        older.retired_at = Some(now);
+        older.retired_at = Some(at);
     }
     let live = |offer: &PublishedOffer| {
         offer.retired_at.is_none() || now.since(offer.created_at) <= OFFERS_REMEMBERED_SECONDS

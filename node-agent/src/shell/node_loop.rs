@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, NODE_STANDING, SESSION_FRAME};
+use fedai_protocol::replay_window::{ReplayError, ReplayWindow};
 use fedai_protocol::session_frame::FrameBody;
 use fedai_protocol::{Dispatch, JobId, Message, Receipt, SessionFrame, SigningKey, VerifiedEvent};
 use fedai_relay_bridge::{
@@ -61,6 +62,7 @@ pub(super) struct NodeLoop {
     has_old_key: bool,
     jobs: BTreeMap<JobId, RunnerReins>,
     unwrapping: Arc<Semaphore>,
+    seen: ReplayWindow,
     tickets: Arc<TicketMemo>,
     todo: VecDeque<Input>,
     metrics: NodeMetrics,
@@ -125,6 +127,7 @@ impl NodeLoop {
             has_old_key: false,
             jobs: BTreeMap::new(),
             unwrapping: Arc::new(Semaphore::new(UNWRAPS_MAX)),
+            seen: ReplayWindow::default(),
             tickets: Arc::default(),
             todo: VecDeque::new(),
             metrics: NodeMetrics::default(),
@@ -393,6 +396,11 @@ impl NodeLoop {
     }
 
     fn take_event(&mut self, event: VerifiedEvent, is_direct: bool) {
+        // The pool tells apart what relays repeat; at the gateway anybody could say again what a relay has shown.
+        let seen = self.seen.admit(event.id().to_bytes(), wall_clock::now_seconds());
+        if is_direct && seen == Err(ReplayError::Seen) {
+            return;
+        }
         match event.kind() {
             SESSION_FRAME => match self.sessions.open_frame(&event) {
                 Ok((job, frame)) => {

@@ -45,6 +45,7 @@ pub(crate) async fn find_node(pool: &RelayPool) -> FoundNode {
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) session: SigningKey,
+    pub(crate) wrap: VerifiedEvent,
     pub(crate) subscription: Subscription,
     node: PublicKey,
     node_session: Option<(PublicKey, Conversation)>,
@@ -90,9 +91,9 @@ pub(crate) async fn open(pool: &RelayPool, node: &FoundNode, body: &str, method:
     assert!(subscription.ready(PATIENCE).await > 0);
     let inbox = node.descriptor.message.inbox.key;
     let wrapped = open.wrap(&ticket, &inbox, now, now, &mut entropy).unwrap();
-    assert!(pool.publish_ephemeral(wrapped.wrap, RelayRole::Stream) > 0);
-    let node = node.descriptor.author;
-    Job { id: wrapped.job, session, subscription, node, node_session: None, frames: BTreeMap::new() }
+    assert!(pool.publish_ephemeral(wrapped.wrap.clone(), RelayRole::Stream) > 0);
+    let (node, wrap) = (node.descriptor.author, wrapped.wrap);
+    Job { id: wrapped.job, session, wrap, subscription, node, node_session: None, frames: BTreeMap::new() }
 }
 
 impl Job {

@@ -117,10 +117,16 @@ impl Task {
         let kind = ticket_kind(&spec);
         let held = self.endpoint.tickets.take(&kind);
         let mut sink = Sink { sender: self.sender.clone() };
-        let bought = self.endpoint.buyer.run(spec, &self.contacts, held, &mut sink, &self.cancel).await?;
+        let outcome = self.endpoint.buyer.run(spec, &self.contacts, held, &mut sink, &self.cancel).await;
+        let now = wall_clock::now_seconds();
+        let spent = outcome.as_ref().map_or_else(|failure| failure.spent, |bought| bought.answer.spent);
+        self.endpoint.keys.spent(self.caller.as_deref(), spent, now);
+        let bought = outcome?;
         let cost = bought.answer.settlement.verdict.unwrap_or(Msat::ZERO);
-        self.endpoint.keys.spent(self.caller.as_deref(), cost, wall_clock::now_seconds());
-        self.endpoint.tickets.put(kind, bought.held);
+        let node = bought.held.ticket.nodes.first();
+        let is_direct =
+            node.is_some_and(|node| self.endpoint.buyer.gateways.is_ready(&node.descriptor.message));
+        self.endpoint.tickets.put(now, kind, bought.held, !is_direct);
         Ok(Delivered { answer: Box::new(bought.answer), cost })
     }
 }
