@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fedai_client::core::direct_way::DirectWish;
+use fedai_client::core::quote_check::Ticket;
 use fedai_client::shell::buyer::{Buyer, OutputSink, RouterContact};
 use fedai_client::shell::config::RouterWish;
+use fedai_protocol::RefusalCode;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
 use fedai_protocol::output_stream::OutputLine;
+use fedai_protocol::quote::CheckedNode;
 use fedai_relay_bridge::{PoolOptions, RelayList, RelayPool, RelayRole, filters};
 use network::cut_line::CutLine;
 use network::purchase::{Text, job};
@@ -112,6 +115,43 @@ async fn a_direct_job_shows_relays_nothing_and_a_client_that_says_never_goes_by_
         buyer.close().await;
     }
     pool.shutdown().await;
+}
+
+/// Wants no answer any more when the job has just been sent.
+struct Leaving(CancellationToken);
+
+impl OutputSink for Leaving {
+    fn opening(&mut self, _: u32, _: &CheckedNode, _: &Ticket) {
+        self.0.cancel();
+    }
+
+    fn deliver(&mut self, _: &[OutputLine]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn restarted(&mut self) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_left_before_the_node_has_answered_gives_its_slot_back() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    // The first job would have the only slot for a minute.
+    let _line = node_behind_a_line(&mut world, &[&relay], "mock://local?tokens=3000&token_ms=20&slots=1");
+    world.wait_for_nodes(&[&relay], 1);
+    for wish in [DirectWish::Never, DirectWish::Auto] {
+        let (buyer, _) = buyer(&[&relay], &world.path().join(format!("{wish:?}")), wish).await;
+        let cancel = CancellationToken::new();
+        let mut leaving = Leaving(cancel.clone());
+        let failure = buyer.run(job("one", 3_000, &[]), &[], None, &mut leaving, &cancel).await;
+        assert_eq!(failure.map(drop).unwrap_err().refusal.code, RefusalCode::Cancelled);
+        let (mut reader, cancel) = (Text::default(), CancellationToken::new());
+        let next = buyer.run(job("two", 5, &[]), &[], None, &mut reader, &cancel);
+        let next = tokio::time::timeout(PATIENCE, next).await.expect("the slot is free");
+        assert!(next.is_ok() && reader.0 == expected_answer("two", 5), "{wish:?}: {}", reader.0);
+        buyer.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ pub struct SessionDoor {
     job: JobId,
     node: PublicKey,
     vouched: Option<Peer>,
+    is_refused: bool,
     waiting: Vec<(Peer, Vec<SessionFrame>)>,
 }
 
@@ -35,13 +36,19 @@ impl SessionDoor {
     /// A door for the answer of `node` to `job`.
     #[must_use]
     pub const fn new(session: SigningKey, job: JobId, node: PublicKey) -> Self {
-        Self { session, job, node, vouched: None, waiting: Vec::new() }
+        Self { session, job, node, vouched: None, is_refused: false, waiting: Vec::new() }
     }
 
     /// Our key in this session.
     #[must_use]
     pub const fn session(&self) -> &SigningKey {
         &self.session
+    }
+
+    /// True while the node has neither taken nor refused the job.
+    #[must_use]
+    pub const fn is_unanswered(&self) -> bool {
+        self.vouched.is_none() && !self.is_refused
     }
 
     /// The node's key in this session, once it was vouched for.
@@ -96,6 +103,7 @@ impl SessionDoor {
         let vouches = matches!(&frame.body, FrameBody::Accept(accept)
             if accept.vouches(&self.node, self.job, &author, &self.session.public_key()));
         if frame.s == 0 && matches!(frame.body, FrameBody::Error(_)) {
+            self.is_refused = true;
             return vec![frame];
         }
         let Some((_, frames)) = self.waiting.get_mut(at) else { return Vec::new() };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::ROUTER_PROFILE;
@@ -12,7 +13,7 @@ use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey};
 use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +22,7 @@ use super::config::RouterWish;
 use super::gateways::Gateways;
 use super::job_ears::JobEars;
 use super::job_record::{JobRecord, JobRecords};
-use super::job_run::JobRun;
+use super::job_run::{JobRun, LATE_JOBS_MAX};
 use super::lost_nodes::LostNodes;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
@@ -144,6 +145,8 @@ pub struct Buyer {
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
     pub(crate) accept_times: AcceptTimes,
+    /// Places for jobs that have ended, and whose nodes may still answer.
+    pub(crate) late_jobs: Arc<Semaphore>,
     /// Words on receipts that relays have not confirmed yet.
     pub(crate) words: TaskTracker,
 }
@@ -177,6 +180,7 @@ impl Buyer {
             lost,
             budgets: RetryBudgets::default(),
             accept_times: AcceptTimes::default(),
+            late_jobs: Arc::new(Semaphore::new(LATE_JOBS_MAX)),
             words: TaskTracker::new(),
         }
     }

@@ -3,6 +3,9 @@
 //! Subscribes before it publishes. Every key here is made for this job and erased with it: the ticket key lives on only
 //! while its ticket has jobs left, a session key until the word on the receipt is signed.
 
+mod late_accepts;
+mod quoting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use fedai_relay_bridge::{DeadlineTimer, RelayRole, SystemEntropy, wall_clock};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::late_accepts::LATE_JOBS_MAX;
+use self::late_accepts::LateAccepts;
 use super::buyer::{
     Bought, Buyer, HeldTicket, Keeping, OutputSink, ReadyKeys, RecordedOutcome, RouterContact, sealed_draft,
 };
@@ -36,9 +41,6 @@ use crate::core::journey_step::{JourneyAction, JourneyInput};
 use crate::core::quote_check::{Question, Ticket};
 use crate::core::session_door::SessionDoor;
 
-/// Wait for the profiles of routers that a full one named.
-const FIND_WAIT: Duration = Duration::from_millis(1_500);
-
 /// One job under way.
 pub(crate) struct JobRun<'a> {
     buyer: &'a Buyer,
@@ -52,6 +54,7 @@ pub(crate) struct JobRun<'a> {
     spare: Option<SigningKey>,
     wrap: Option<WrapKeys>,
     sessions: BTreeMap<u32, OpenSession>,
+    late: LateAccepts,
     /// Says when the receipt and the word on it are on disk.
     kept: Option<oneshot::Receiver<bool>>,
     /// The last attempt's ticket, node and job, for the record of a job without an answer.
@@ -99,6 +102,7 @@ impl<'a> JobRun<'a> {
             spare: Some(spare),
             wrap,
             sessions: BTreeMap::new(),
+            late: LateAccepts::default(),
             kept: None,
             last_open: None,
         };
@@ -185,38 +189,6 @@ impl<'a> JobRun<'a> {
         Ok(if is_back { JourneyInput::RelaysChanged } else { JourneyInput::Tick })
     }
 
-    /// Runs to the quote and no further.
-    pub(crate) async fn quote(mut self, cancel: &CancellationToken) -> Result<Ticket, JobFailure> {
-        let mut inputs = std::collections::VecDeque::from([JourneyInput::Start]);
-        loop {
-            while let Some(input) = inputs.pop_front() {
-                let mut actions = Vec::new();
-                self.journey.handle(self.clock.now(), input, &mut actions);
-                for action in actions {
-                    match action {
-                        JourneyAction::Ask(requests) => inputs.extend(self.ask(&requests).await),
-                        JourneyAction::FindRouters(peers) => inputs.push_back(self.find(&peers).await),
-                        JourneyAction::Open { ticket, .. } => return Ok(*ticket),
-                        JourneyAction::End(ending) => {
-                            return Err(ending.err().unwrap_or_else(JobFailure::of_our_own));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            let wait = self.journey.poll_timeout().map(|at| at.since(self.clock.now()));
-            let wait = Duration::from_micros(wait.unwrap_or(1_000_000));
-            inputs.push_back(tokio::select! {
-                () = cancel.cancelled() => JourneyInput::Cancel,
-                heard = self.ears.hear(std::iter::empty()) => match heard {
-                    Heard::Reply(event) => self.reply(&event),
-                    Heard::Frame(_) => JourneyInput::Tick,
-                },
-                () = tokio::time::sleep(wait) => JourneyInput::Tick,
-            });
-        }
-    }
-
     /// Feeds one input and performs what comes of it, and what comes of that.
     async fn handle(
         &mut self,
@@ -244,7 +216,7 @@ impl<'a> JobRun<'a> {
                     }
                     JourneyAction::Restarted => sink.restarted(),
                     JourneyAction::Settle(settlement) => self.settle(&settlement),
-                    JourneyAction::Close { attempt } => drop(self.sessions.remove(&attempt)),
+                    JourneyAction::Close { attempt } => self.late.extend(self.sessions.remove(&attempt)),
                     JourneyAction::End(ending) => return Some(*ending),
                 }
             }
@@ -258,10 +230,11 @@ impl<'a> JobRun<'a> {
         sink: &mut (dyn OutputSink + Send),
     ) -> Option<Result<Answer, JobFailure>> {
         let addressed = event.tag("p")?.to_owned();
-        let (attempt, session) = self
-            .sessions
-            .iter_mut()
-            .find(|(_, session)| session.door.session().public_key().to_hex() == addressed)?;
+        let found = self.sessions.iter_mut().find(|(_, session)| session.is_addressed(&addressed));
+        let Some((attempt, session)) = found else {
+            self.late.hear(event, &self.buyer.pool);
+            return None;
+        };
         let attempt = *attempt;
         session.way.heard();
         for frame in session.door.open(event) {
@@ -271,67 +244,6 @@ impl<'a> JobRun<'a> {
             }
         }
         None
-    }
-
-    /// Sends quote requests, sealed to each router; answers those to ourselves.
-    async fn ask(&mut self, requests: &[QuoteRequest]) -> Vec<JourneyInput> {
-        let mut inputs = Vec::new();
-        let ticket = self.ticket_key.public_key();
-        self.used = 0;
-        self.ears.ask_for_replies(ticket);
-        self.ears.ready().await;
-        let (now, mut entropy) = (wall_clock::now(), SystemEntropy);
-        for request in requests {
-            let Some(router) = request.router else {
-                inputs.extend(own_quote(&self.buyer.pool, request, &self.ticket_key).await);
-                continue;
-            };
-            let Some(session) = self.sessions_of_routers.get(&router) else { continue };
-            let Some(draft) = sealed_draft(request, &self.ticket_key, session, now.seconds()) else {
-                continue;
-            };
-            let event = self.ticket_key.sign(draft, &mut entropy);
-            inputs.push(JourneyInput::Asked(Question { router, request: event.id(), ticket }));
-            let relays = self.buyer.pool.publish_ephemeral(event, RelayRole::Control);
-            tracing::debug!(relays, router = %router.to_hex(), "quote requested");
-        }
-        inputs
-    }
-
-    /// Looks up routers that full ones named, on the relays that they were named with, too.
-    async fn find(&mut self, peers: &[PeerRouter]) -> JourneyInput {
-        for url in peers.iter().filter_map(|peer| peer.relay.as_deref()) {
-            if let Err(error) = self.buyer.pool.add_relay(url, &[RelayRole::Discovery, RelayRole::Control]) {
-                tracing::debug!(%error, "the relay of a named router is not used");
-            }
-        }
-        let keys: Vec<PublicKey> = peers.iter().map(|peer| peer.router).collect();
-        let found = NetworkView::fetch_routers(&self.buyer.pool, &keys, wall_clock::now_seconds(), FIND_WAIT);
-        let sessions = found.await.routers.into_iter().map(|found| found.received);
-        let sessions: Vec<(PublicKey, PublicKey)> = sessions
-            .filter(|found| keys.contains(&found.author))
-            .map(|p| (p.author, p.message.session))
-            .collect();
-        tracing::debug!(named = keys.len(), found = sessions.len(), "a full router named others");
-        self.sessions_of_routers.extend(sessions.iter().copied());
-        JourneyInput::RoutersFound(sessions.into_iter().map(|(router, _)| router).collect())
-    }
-
-    fn reply(&self, event: &VerifiedEvent) -> JourneyInput {
-        self.read_reply(event).map_or(JourneyInput::Tick, |reply| JourneyInput::Reply(Box::new(reply)))
-    }
-
-    fn read_reply(&self, event: &VerifiedEvent) -> Option<Received<QuoteReply>> {
-        let session = self.sessions_of_routers.get(&event.author())?;
-        let conversation = Conversation::derive(&self.ticket_key, session).ok()?;
-        let body = conversation.open(event.content()).ok()?;
-        match QuoteReply::parse_body(event, &body) {
-            Ok(reply) => Some(reply),
-            Err(error) => {
-                tracing::debug!(code = error.code(), "an answer of a router is malformed");
-                None
-            }
-        }
     }
 
     /// Opens the job at a node with a fresh session key.
@@ -466,6 +378,7 @@ impl<'a> JobRun<'a> {
     }
 
     async fn end(mut self, ending: Result<Answer, JobFailure>) -> Result<Bought, JobFailure> {
+        core::mem::take(&mut self.late).wait_beside(self.buyer, &mut self.ears);
         let answer = match ending {
             Ok(answer) => answer,
             Err(failure) => {

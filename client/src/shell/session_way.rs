@@ -21,6 +21,13 @@ pub(crate) struct OpenSession {
     pub(crate) way: SessionWay,
 }
 
+impl OpenSession {
+    /// True for frames to this key (hex).
+    pub(crate) fn is_addressed(&self, key: &str) -> bool {
+        self.door.session().public_key().to_hex() == key
+    }
+}
+
 /// One session's way.
 pub(crate) struct SessionWay {
     direct: Option<Direct>,
