@@ -142,7 +142,8 @@ async fn killed_under_tickets(gateway: &[&str], jobs_to_learn: usize) {
     world.wait_for_nodes(&[&relay], 2);
     let other = if gone == "node-a" { "node-b" } else { "node-a" };
     world.kill(other);
-    assert!(at_once(8).await.iter().all(|(node, _)| node == busiest));
+    // Four: the second tries of a process have a budget, and eight were needed a few seconds ago.
+    assert!(at_once(4).await.iter().all(|(node, _)| node == busiest));
 }
 
 #[tokio::test(flavor = "multi_thread")]
