@@ -101,7 +101,7 @@ async fn tickets_that_lead_to_a_node_that_was_killed_cost_no_job_its_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_broke_is_not_tried_again_at_once_whoever_holds_tickets_to_it() {
-    killed_under_tickets(&[], 8).await;
+    killed_under_tickets(&[], 4).await;
 }
 
 /// Two nodes, one of which is killed while an endpoint holds tickets to it: after so many more jobs nobody tries it.
@@ -126,14 +126,15 @@ async fn killed_under_tickets(gateway: &[&str], jobs_to_learn: usize) {
         (header(&answer, "x-fedai-node"), header(&answer, "x-fedai-attempts"))
     };
     let at_once = async |jobs: usize| futures_util::future::join_all((0..jobs).map(|_| ask("job"))).await;
-    // Eight at once have eight tickets, most of them for one of the two nodes.
-    let before = at_once(8).await;
+    // Four at once have four tickets, most of them for one of the two nodes. More failures at once would open the
+    // router's breaker for half a minute, and need more second tries than a process has.
+    let before = at_once(4).await;
     let of = |node: &str| before.iter().filter(|(served, _)| served == node).count();
     let busiest = before.iter().map(|(node, _)| node).max_by_key(|node| of(node)).unwrap();
     let gone = world.node_named(&[&relay], busiest);
     world.kill(&gone);
     assert!(at_once(jobs_to_learn).await.iter().all(|(node, _)| node != busiest));
-    for (node, attempts) in at_once(8).await {
+    for (node, attempts) in at_once(4).await {
         assert_ne!(node, *busiest);
         assert_eq!(attempts, "1", "nobody else tries the node that has gone");
     }
@@ -142,7 +143,6 @@ async fn killed_under_tickets(gateway: &[&str], jobs_to_learn: usize) {
     world.wait_for_nodes(&[&relay], 2);
     let other = if gone == "node-a" { "node-b" } else { "node-a" };
     world.kill(other);
-    // Four: the second tries of a process have a budget, and eight were needed a few seconds ago.
     assert!(at_once(4).await.iter().all(|(node, _)| node == busiest));
 }
 
