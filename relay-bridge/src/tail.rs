@@ -4,8 +4,8 @@
 //! nothing a stranger writes reaches the terminal as control characters.
 
 use fedai_protocol::event_kinds::{
-    self, DISPATCH, EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, QUOTE, QUOTE_REQUEST,
-    RECEIPT, RECEIPT_ACK, ROUTER_PROFILE, SESSION_FRAME, TRUST_ASSERTION, USAGE_SUMMARY,
+    self, DISPATCH, EPHEMERAL_GIFT_WRAP, LOAD_PING, MODEL_OFFER, NODE_DESCRIPTOR, NODE_STANDING, QUOTE,
+    QUOTE_REQUEST, RECEIPT, RECEIPT_ACK, ROUTER_PROFILE, SESSION_FRAME, TRUST_ASSERTION, USAGE_SUMMARY,
 };
 use fedai_protocol::message::{Message, ParseError};
 use fedai_protocol::{
@@ -36,7 +36,7 @@ pub enum Decoded {
 pub fn decode(event: &VerifiedEvent) -> Decoded {
     let sealed = Decoded::Sealed { bytes: event.content().len() };
     let parsed = match event.kind() {
-        SESSION_FRAME | EPHEMERAL_GIFT_WRAP => return sealed,
+        SESSION_FRAME | EPHEMERAL_GIFT_WRAP | NODE_STANDING => return sealed,
         QUOTE_REQUEST | QUOTE | DISPATCH if !event.content().starts_with('{') => return sealed,
         NODE_DESCRIPTOR => parse::<NodeDescriptor>(event),
         MODEL_OFFER => parse::<ModelOffer>(event),

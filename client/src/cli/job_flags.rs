@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::ValueEnum;
 use fedai_protocol::job_open::JobEndpoint;
-use fedai_protocol::limits::REQUEST_BYTES_MAX;
+use fedai_protocol::limits::{NAME_BYTES_MAX, REQUEST_BYTES_MAX};
 use fedai_protocol::payment_offer::PaymentMethod;
 use fedai_protocol::quote_request::{Constraints, ModelWanted};
 use fedai_protocol::{PublicKey, Tokens};
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::failure::CliFailure;
 use super::global_flags::Settings;
 use crate::core::job_spec::{DeliveryMode, JobSpec, OnBreak, RouterTarget};
+use crate::core::openai::api_request::named_model;
 use crate::shell::buyer::RouterContact;
 use crate::shell::config::RouterWish;
 
@@ -24,7 +25,7 @@ const TICKET_USES: u16 = 16;
 #[derive(Clone, Debug, clap::Args)]
 pub struct JobFlags {
     /// Model to ask for [default: any]
-    #[arg(short, long, env = "FEDAI_MODEL", value_name = "NAME", hide_env_values = true)]
+    #[arg(short, long, env = "FEDAI_MODEL", value_name = "NAME", hide_env_values = true, value_parser = model_name)]
     pub model: Option<String>,
     /// Most output tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
@@ -51,11 +52,19 @@ pub enum BreakPolicy {
     Fail,
 }
 
+/// A name that an offer could have.
+fn model_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=NAME_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(format!("a model has a name of at most {NAME_BYTES_MAX} bytes; see `fedai models`")),
+    }
+}
+
 impl JobFlags {
     /// The model to ask for, in lower case as offers name it.
     #[must_use]
     pub fn model(&self, settings: &Settings) -> Option<String> {
-        self.model.as_ref().or(settings.model.as_ref()).map(|model| model.to_lowercase())
+        self.model.as_ref().or(settings.model.as_ref()).and_then(|model| named_model(model))
     }
 
     /// The fields that every request has.

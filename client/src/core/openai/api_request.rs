@@ -104,13 +104,18 @@ pub fn too_large() -> ApiError {
     ApiError::new(413, "too_large", message)
 }
 
-/// The model, in lower case as offers name it.
+/// The model that a name means, in lower case as offers name it; none for "whatever is there".
+pub(crate) fn named_model(name: &str) -> Option<String> {
+    let name = name.to_lowercase();
+    (!ANY_MODEL.contains(&name.as_str())).then_some(name)
+}
+
+/// The model, when one is named.
 fn model(fields: &Map<String, Value>) -> Result<Option<String>, ApiError> {
     match fields.get("model") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) if ANY_MODEL.contains(&name.as_str()) => Ok(None),
         Some(Value::String(name)) if name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control) => {
-            Ok(Some(name.to_lowercase()))
+            Ok(named_model(name))
         }
         Some(Value::String(_)) => {
             let what = format!("must be a name of at most {NAME_BYTES_MAX} bytes; see GET /v1/models");
@@ -267,6 +272,14 @@ mod tests {
 
     fn read(endpoint: JobEndpoint, body: &Value) -> Result<ApiRequest, ApiError> {
         ApiRequest::read(endpoint, body.to_string().as_bytes(), 256)
+    }
+
+    #[test]
+    fn whatever_is_there_has_three_names_in_any_case() {
+        for name in ["", "any", "Any", "AUTO"] {
+            assert_eq!(named_model(name), None, "{name}");
+        }
+        assert_eq!(named_model("Llama-3"), Some("llama-3".to_owned()));
     }
 
     #[test]

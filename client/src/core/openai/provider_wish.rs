@@ -128,7 +128,10 @@ fn sort(value: Option<&Value>) -> Result<Option<Mode>, ApiError> {
             "throughput" | "latency" | "fastest" => Ok(Some(Mode::Fastest)),
             "balanced" => Ok(Some(Mode::Balanced)),
             "trusted" => Ok(Some(Mode::Trusted)),
-            _ => Err(ApiError::field("provider.sort", "must be price, throughput, latency or trusted")),
+            _ => Err(ApiError::field(
+                "provider.sort",
+                "must be price, throughput, latency, balanced or trusted",
+            )),
         },
         Some(_) => Err(ApiError::field("provider.sort", "must be a word")),
     }
