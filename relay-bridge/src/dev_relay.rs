@@ -102,7 +102,7 @@ pub enum DevRelayError {
     /// The address cannot be used.
     #[error(
         "cannot listen on {address}: {error}\n\
-         hint: is another relay running there? choose another address with --listen"
+         hint: is something else running there? choose another address"
     )]
     Listen {
         /// Address.

@@ -89,20 +89,23 @@ pub async fn run(global: &GlobalFlags, arguments: BenchArgs) -> Result<ExitStatu
     bar.finish_and_clear();
     let tallies = tallies?;
     let measured: Vec<(&str, &Tally)> = targets.iter().map(|target| target.url()).zip(&tallies).collect();
-    if let Some(path) = &arguments.plot {
-        write(path, &BenchPlot::new(&measured, plan.is_streamed).to_svg())?;
-    }
     let output = BenchOutput::new(&plan, &measured);
+    // First what was measured: it is not lost with a file that cannot be written.
     match &global.json_wish {
         JsonWish::Stdout => terminal::print_json(&output)?,
         JsonWish::No => print(&measured, plan.is_streamed)?,
         JsonWish::File(path) => {
+            print(&measured, plan.is_streamed)?;
             let text = serde_json::to_string_pretty(&output).map_err(std::io::Error::from)?;
             write(path, &format!("{text}\n"))?;
-            print(&measured, plan.is_streamed)?;
         }
     }
+    if let Some(path) = &arguments.plot {
+        write(path, &BenchPlot::new(&measured, plan.is_streamed).to_svg())?;
+    }
     match measured.iter().find(|(_, tally)| tally.answers() == 0) {
+        // The one object that was printed says it.
+        Some(_) if matches!(global.json_wish, JsonWish::Stdout) => Ok(ExitStatus::Failure),
         Some((url, tally)) => {
             let code = tally.errors.keys().next().map(String::as_str).unwrap_or_default();
             let text =

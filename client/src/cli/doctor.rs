@@ -62,6 +62,14 @@ pub async fn run(global: &GlobalFlags) -> Result<ExitStatus, CliFailure> {
 
 fn check_data(settings: &Settings, checks: &mut Checks) {
     let path = settings.data.display().to_string();
+    let absolute = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
+    let there = absolute.ancestors().find(|folder| folder.exists());
+    let metadata = there.and_then(|folder| folder.metadata().ok());
+    if metadata.is_none_or(|metadata| !metadata.is_dir() || metadata.permissions().readonly()) {
+        let at = there.map_or_else(|| path.clone(), |folder| folder.display().to_string());
+        let what = format!("{path}: {at} is no folder that can be written to");
+        return checks.add("data folder", "fail", what, Some("name another: --data"));
+    }
     if !settings.data.exists() {
         return checks.add("data folder", "pass", format!("{path}: made at the first receipt"), None);
     }
@@ -113,7 +121,11 @@ async fn check_network(buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
         if count > 0 {
             return checks.add(check, "pass", format!("{count} announced"), None);
         }
-        checks.add(check, "fail", "none announced on these relays", Some(remedy));
+        let what = match (check, view.away) {
+            ("nodes", away @ 1..) => format!("announced and paused, or leaving: {away}; none takes jobs now"),
+            _ => "none announced on these relays".to_owned(),
+        };
+        checks.add(check, "fail", what, Some(remedy));
         status = ExitStatus::NoMatch;
     };
     count("routers", view.routers.len(), "start one: fedai up; or schedule here: --router self");

@@ -29,8 +29,10 @@ pub async fn run(settings: &Settings, arguments: &ModelsArgs) -> Result<ExitStat
     let rows = view.offers.iter().filter(|offer| offer.received.message.model.contains(&wanted));
     let models: Vec<ModelRow> = rows.map(row).collect();
     if models.is_empty() {
-        let text =
-            "no live node offers such a model\nhint: see who is there: fedai nodes; or start one: fedai up";
+        let such = if wanted.is_empty() { String::new() } else { format!(" whose name contains {wanted:?}") };
+        let text = format!(
+            "no live node offers a model{such}\nhint: see who is there: fedai nodes; or start one: fedai up"
+        );
         return Err(CliFailure::new(ExitStatus::NoMatch, "no_node", text));
     }
     print(settings, ModelsOutput { v: 1, models })?;

@@ -19,8 +19,15 @@ pub async fn run(settings: &Settings) -> Result<ExitStatus, CliFailure> {
     buyer.close().await;
     let nodes: Vec<NodeRow> = view.nodes.iter().map(|node| row(node, &view, now)).collect();
     if nodes.is_empty() {
-        let text =
-            "no node is announced on these relays\nhint: start one: fedai up; or name other relays: --relay";
+        let text = match view.away {
+            0 => "no node is announced on these relays\n\
+                  hint: start one: fedai up; or name other relays: --relay"
+                .to_owned(),
+            away => format!(
+                "no node takes jobs now; announced and paused, or leaving: {away}\n\
+                 hint: who runs one lets it go on: fedai node-agent resume"
+            ),
+        };
         return Err(CliFailure::new(ExitStatus::NoMatch, "no_node", text));
     }
     print(settings, NodesOutput { v: 1, nodes })?;

@@ -3,7 +3,8 @@
 //!
 //! The estimate is that of RFC 6298, a smoothed time and four times its deviation. Times of opens that were sent twice
 //! are left out (Karn's rule): nobody knows which of them was answered. Each node that answers nothing doubles the wait
-//! until one does: when all are silent it is our own network that has gone, and trying all of them in a hurry is no use.
+//! until one does: when all are silent it is our own network that has gone, and to try all of them in a hurry is no
+//! use.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -257,8 +257,8 @@ impl Attempt {
     }
 
     fn accept_wait_ms(&self) -> u64 {
-        let again = u64::from(self.opens.saturating_sub(1)).saturating_add(1);
-        let wait_ms = self.accept_wait_ms.saturating_mul(again).min(self.timing.accept_wait_ms);
+        let wait_ms =
+            self.accept_wait_ms.saturating_mul(u64::from(self.opens)).min(self.timing.accept_wait_ms);
         if self.is_doubted { wait_ms.min(self.timing.doubt_wait_ms) } else { wait_ms }
     }
 

@@ -1,8 +1,8 @@
 //! What was handed on to the person, across nodes: never repeated, never lost, never stitched from two answers.
 //!
 //! When a second node answers the same request, its text is held back until it has passed what was handed on before; if
-//! it says anything else on the way, the two answers differ and cannot be joined. Tool calls and reasoning come in pieces
-//! that mean nothing one by one, so an answer of which such pieces were handed on is not joined at all.
+//! it says anything else on the way, the two answers differ and cannot be joined. Tool calls and reasoning come in
+//! pieces that mean nothing one by one, so an answer of which such pieces were handed on is not joined at all.
 
 use fedai_protocol::output_stream::OutputLine;
 

@@ -138,7 +138,9 @@ impl<'a> JobRun<'a> {
             input = tokio::select! {
                 biased;
                 () = cancel.cancelled() => JourneyInput::Cancel,
-                heard = self.ears.hear(self.sessions.values_mut().map(|session| &mut session.way)) => match heard {
+                heard = self.ears.hear(
+                    self.sessions.values_mut().chain(self.late.sessions()).map(|session| &mut session.way),
+                ) => match heard {
                     Heard::Frame(event) => {
                         if let Some(ending) = self.on_frame(&event, sink).await {
                             return Box::pin(self.end(ending)).await;

@@ -30,6 +30,8 @@ pub struct NetworkView {
     pub routers: Vec<Announced<RouterProfile>>,
     /// Ranks, by whomever.
     pub ranks: Vec<Received<TrustAssertion>>,
+    /// Nodes that are announced and take no jobs now: paused, or about to leave.
+    pub away: usize,
 }
 
 impl NetworkView {
@@ -72,7 +74,10 @@ impl NetworkView {
                 _ => {}
             }
         }
+        view.nodes.retain(|node| node.received.message.expires_at > now);
+        let announced = view.nodes.len();
         view.nodes.retain(|node| node.received.message.is_live(now));
+        view.away = announced.saturating_sub(view.nodes.len());
         view.routers.retain(|router| router.received.message.expires_at > now);
         let nodes = &view.nodes;
         view.offers.retain(|offer| {

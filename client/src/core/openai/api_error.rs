@@ -55,11 +55,7 @@ impl ApiError {
         }
         Self {
             retry_after_ms: refusal.retry_after_ms,
-            ..Self::new(
-                status_of(refusal.code),
-                &refusal.code.as_str(),
-                format!("{message}; {}", failure.hint()),
-            )
+            ..Self::new(status_of(refusal.code), &refusal.code.as_str(), message)
         }
     }
 
@@ -112,7 +108,7 @@ mod tests {
         let error = ApiError::of_failure(&failure);
         assert_eq!((error.status, error.kind, error.code.as_str()), (429, "rate_limit_error", "busy"));
         assert_eq!(error.retry_after_seconds(), Some(2));
-        assert!(error.message.contains("all slots are taken"));
+        assert_eq!(error.message, "all slots are taken", "hints are for the command line");
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Extend<OpenSession> for LateAccepts {
 }
 
 impl LateAccepts {
+    /// All of them.
+    pub(super) fn sessions(&mut self) -> impl Iterator<Item = &mut OpenSession> {
+        self.0.iter_mut()
+    }
+
     /// Takes a frame to one of them, and cancels what it accepts.
     pub(super) fn hear(&mut self, event: &VerifiedEvent, pool: &RelayPool) {
         let Some(addressed) = event.tag("p") else { return };
@@ -55,7 +60,7 @@ impl LateAccepts {
         let wait = Duration::from_millis(buyer.accept_times.wait_ms(&buyer.timing).saturating_mul(2));
         tokio::spawn(tokio::time::timeout(wait, async move {
             while !self.0.is_empty() {
-                let ways = self.0.iter_mut().map(|session| &mut session.way);
+                let ways = self.sessions().map(|session| &mut session.way);
                 if let Heard::Frame(event) = ears.hear(ways).await {
                     self.hear(&event, &pool);
                 }
