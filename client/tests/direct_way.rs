@@ -140,12 +140,19 @@ async fn a_job_that_is_left_before_the_node_has_answered_gives_its_slot_back() {
     // The first job would have the only slot for a minute.
     let _line = node_behind_a_line(&mut world, &[&relay], "mock://local?tokens=3000&token_ms=20&slots=1");
     world.wait_for_nodes(&[&relay], 1);
-    for wish in [DirectWish::Never, DirectWish::Auto] {
-        let (buyer, _) = buyer(&[&relay], &world.path().join(format!("{wish:?}")), wish).await;
+    let ways = [DirectWish::Never, DirectWish::Auto];
+    // The program goes on, or ends at once.
+    for (wish, is_over) in ways.into_iter().flat_map(|wish| [(wish, false), (wish, true)]) {
+        let folder = world.path().join(format!("{wish:?}"));
+        let (mut buyer, _) = buyer(&[&relay], &folder, wish).await;
         let cancel = CancellationToken::new();
         let mut leaving = Leaving(cancel.clone());
         let failure = buyer.run(job("one", 3_000, &[]), &[], None, &mut leaving, &cancel).await;
         assert_eq!(failure.map(drop).unwrap_err().refusal.code, RefusalCode::Cancelled);
+        if is_over {
+            buyer.close().await;
+            buyer = self::buyer(&[&relay], &folder, wish).await.0;
+        }
         let (mut reader, cancel) = (Text::default(), CancellationToken::new());
         let next = buyer.run(job("two", 5, &[]), &[], None, &mut reader, &cancel);
         let next = tokio::time::timeout(PATIENCE, next).await.expect("the slot is free");

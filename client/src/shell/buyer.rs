@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::ROUTER_PROFILE;
@@ -13,7 +12,7 @@ use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{Entropy, EventId, PublicKey, RouterProfile, SigningKey};
 use fedai_relay_bridge::{NotReady, PoolOptions, RelayList, RelayPool, RelayRole, SystemEntropy, wall_clock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +21,7 @@ use super::config::RouterWish;
 use super::gateways::Gateways;
 use super::job_ears::JobEars;
 use super::job_record::{JobRecord, JobRecords};
-use super::job_run::{JobRun, LATE_JOBS_MAX};
+use super::job_run::JobRun;
 use super::lost_nodes::LostNodes;
 use super::network_view::NetworkView;
 use super::receipt_store::ReceiptStore;
@@ -33,6 +32,8 @@ use crate::core::job_spec::{JobSpec, JourneyTiming};
 use crate::core::quote_check::Ticket;
 use crate::core::retry_budget::RetryBudgets;
 
+/// How long the end of a program waits for answers of nodes that were left.
+const LATE_WAIT: Duration = Duration::from_secs(1);
 /// Routers kept when none is named; a job asks a few of them at a time.
 const ROUTERS_KEPT_MAX: usize = 12;
 
@@ -145,8 +146,8 @@ pub struct Buyer {
     /// Second tries of all jobs of this process.
     pub(crate) budgets: RetryBudgets,
     pub(crate) accept_times: AcceptTimes,
-    /// Places for jobs that have ended, and whose nodes may still answer.
-    pub(crate) late_jobs: Arc<Semaphore>,
+    /// Jobs that have ended, and whose nodes may still answer.
+    pub(crate) late_jobs: TaskTracker,
     /// Words on receipts that relays have not confirmed yet.
     pub(crate) words: TaskTracker,
 }
@@ -180,7 +181,7 @@ impl Buyer {
             lost,
             budgets: RetryBudgets::default(),
             accept_times: AcceptTimes::default(),
-            late_jobs: Arc::new(Semaphore::new(LATE_JOBS_MAX)),
+            late_jobs: TaskTracker::new(),
             words: TaskTracker::new(),
         }
     }
@@ -269,10 +270,14 @@ impl Buyer {
         }
     }
 
-    /// Waits until relays have the last words on receipts, then ends the connections.
+    /// Waits until relays have the last words on receipts, and for a moment until nodes that were left have heard of it;
+    /// then ends the connections.
     pub async fn close(&self) {
         self.words.close();
         self.words.wait().await;
+        self.late_jobs.close();
+        // Whoever has not answered by then has mostly gone.
+        drop(tokio::time::timeout(LATE_WAIT, self.late_jobs.wait()).await);
         self.gateways.close().await;
         self.pool.shutdown().await;
     }

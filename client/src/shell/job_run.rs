@@ -22,7 +22,6 @@ use fedai_relay_bridge::{DeadlineTimer, RelayRole, SystemEntropy, wall_clock};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::late_accepts::LATE_JOBS_MAX;
 use self::late_accepts::LateAccepts;
 use super::buyer::{
     Bought, Buyer, HeldTicket, Keeping, OutputSink, ReadyKeys, RecordedOutcome, RouterContact, sealed_draft,

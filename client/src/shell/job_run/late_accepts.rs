@@ -12,7 +12,7 @@ use crate::shell::job_ears::{Heard, JobEars};
 use crate::shell::session_way::OpenSession;
 
 /// Jobs whose nodes are waited for at once: each takes a subscription.
-pub(crate) const LATE_JOBS_MAX: usize = 16;
+const LATE_JOBS_MAX: usize = 16;
 
 /// The sessions that nobody has answered yet.
 #[derive(Default)]
@@ -51,21 +51,19 @@ impl LateAccepts {
 
     /// Goes on listening for as long as a node is waited for, while the job has ended.
     pub(super) fn wait_beside(mut self, buyer: &Buyer, ears: &mut JobEars) {
-        let Ok(permit) = buyer.late_jobs.clone().try_acquire_owned() else { return };
-        if self.0.is_empty() {
+        if self.0.is_empty() || buyer.late_jobs.len() >= LATE_JOBS_MAX {
             return;
         }
         let pool = buyer.pool.clone();
         let mut ears = core::mem::replace(ears, JobEars::new(pool.clone()));
         let wait = Duration::from_millis(buyer.accept_times.wait_ms(&buyer.timing).saturating_mul(2));
-        tokio::spawn(tokio::time::timeout(wait, async move {
+        buyer.late_jobs.spawn(tokio::time::timeout(wait, async move {
             while !self.0.is_empty() {
                 let ways = self.sessions().map(|session| &mut session.way);
                 if let Heard::Frame(event) = ears.hear(ways).await {
                     self.hear(&event, &pool);
                 }
             }
-            drop(permit);
         }));
     }
 }
