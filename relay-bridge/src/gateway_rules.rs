@@ -50,6 +50,8 @@ pub(crate) fn check_filters(filters: &[Filter]) -> Result<(), String> {
         let limits = [
             (keys_in_all, GATEWAY_FILTER_KEYS_MAX, "keys (#p) in a subscription"),
             (kinds, GATEWAY_FILTER_KINDS_MAX, "kinds in a filter"),
+            // Keys are looked up by kind: this many places for each of them.
+            (if keys > 0 { kinds } else { 0 }, ADDRESSED_KINDS.len(), "kinds beside keys (#p)"),
             (values, GATEWAY_FILTER_VALUES_MAX, "ids, authors and tag values in a filter"),
         ];
         if let Some((_, most, what)) = limits.into_iter().find(|(count, most, _)| count > most) {
@@ -99,6 +101,8 @@ mod tests {
         let kinds: Vec<u16> = (1..=GATEWAY_FILTER_KINDS_MAX as u16 + 1).collect();
         assert!(check_filters(&[filters::of_kinds(&kinds)]).is_err());
         assert!(check_filters(&[filters::of_kinds(kinds.split_last().unwrap().1)]).is_ok());
+        let beside_keys = |kinds: &[u16]| check_filters(&[filters::of_kinds_to(kinds, [keys[0]])]);
+        assert!(beside_keys(&ADDRESSED_KINDS).is_ok() && beside_keys(&[1, 2, 3]).is_err());
         let authors: Vec<PublicKey> =
             keys.iter().copied().cycle().take(GATEWAY_FILTER_VALUES_MAX + 1).collect();
         assert!(check_filters(&[Filter::new().authors(authors)]).is_ok(), "the same ones again");
