@@ -74,4 +74,12 @@ fn an_operator_is_told_the_rank_the_filter_code_and_the_relay() {
         words.contains("FAIL  state") && words.contains("filtered: not_active") && words.contains("price"),
         "{words}"
     );
+
+    let other = world.path().join("node-b").display().to_string();
+    assert!(world.command(&["node-agent", "pause", "--data", &other]).status().unwrap().success());
+    wait_for("both are known to be paused", || {
+        let nodes = world.client(&[&relay], &["nodes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&nodes.stderr).into_owned();
+        (nodes.status.code() == Some(5) && said.contains("announced and paused, or leaving: 2")).then_some(())
+    });
 }

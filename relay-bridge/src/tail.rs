@@ -138,6 +138,7 @@ mod tests {
     fn sealed_content_is_named_and_not_shown() {
         let line = line(&event(SESSION_FRAME, "AgNotForYou"));
         assert!(line.starts_with("01:01:01Z session frame") && line.ends_with("sealed, 11 bytes"), "{line}");
+        assert!(super::line(&event(NODE_STANDING, "AgNotForYou")).ends_with("sealed, 11 bytes"));
         assert!(!json_line(&event(EPHEMERAL_GIFT_WRAP, "AgNotForYou")).to_string().contains("NotForYou"));
     }
 

@@ -208,3 +208,47 @@ fn retire_older(restored: &mut Restored, newer: &ModelOffer, at: UnixSeconds, no
 
 /// Offers are sent again daily, so none that is older can have been replaced less than a honour time ago.
 const OFFERS_REMEMBERED_SECONDS: u64 = 2 * 86_400;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
+mod tests {
+    use fedai_protocol::payment_offer::PaymentMethod;
+    use fedai_protocol::{Price, SigningKey, Tokens};
+    use fedai_relay_bridge::SystemEntropy;
+
+    use super::*;
+
+    #[test]
+    fn an_offer_was_replaced_when_the_newer_one_came_and_not_at_the_start() {
+        let key = SigningKey::generate(&mut SystemEntropy);
+        let offer = ModelOffer {
+            slug: "m".into(),
+            node: "n".into(),
+            model: "m".into(),
+            quantization: None,
+            digest: None,
+            tokenizer: None,
+            price: Price::default(),
+            context_tokens: Tokens::saturating(4_096),
+            max_output_tokens: Tokens::saturating(512),
+            slots: 1,
+            tokens_per_second: None,
+            modalities: vec!["text".into()],
+            features: Vec::new(),
+            payment: vec![PaymentMethod::Free],
+        };
+        let entry = |at: u64| {
+            let draft = offer.draft(&key.public_key(), UnixSeconds(at)).unwrap();
+            let payload = key.sign(draft, &mut SystemEntropy).to_json().into_bytes();
+            JournalEntry { offset: 0, kind: OFFER, payload }
+        };
+        let now = UnixSeconds(1_800_000_000);
+        let (first, second) = (now.0 - 90_000, now.0 - 50_000);
+        let (restored, _) = restore(&[entry(first), entry(second)], now).unwrap();
+        let retired: Vec<_> = restored.offers.iter().map(|offer| offer.retired_at).collect();
+        assert_eq!(retired, [Some(UnixSeconds(second)), None]);
+        // By a clock that was ahead: never later than now.
+        let (restored, _) = restore(&[entry(first), entry(now.0 + 200)], now).unwrap();
+        assert_eq!(restored.offers[0].retired_at, Some(now));
+    }
+}
