@@ -6,22 +6,20 @@
 mod network;
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fedai_client::core::direct_way::DirectWish;
 use fedai_client::core::quote_check::Ticket;
-use fedai_client::shell::buyer::{Buyer, OutputSink, RouterContact};
-use fedai_client::shell::config::RouterWish;
+use fedai_client::shell::buyer::OutputSink;
 use fedai_protocol::RefusalCode;
 use fedai_protocol::event_kinds::{EPHEMERAL_GIFT_WRAP, SESSION_FRAME};
 use fedai_protocol::output_stream::OutputLine;
 use fedai_protocol::quote::CheckedNode;
 use fedai_relay_bridge::{PoolOptions, RelayList, RelayPool, RelayRole, filters};
 use network::cut_line::CutLine;
-use network::purchase::{Text, job};
+use network::purchase::{Text, buyer, job};
 use network::{World, expected_answer, wait_for};
 use tokio_util::sync::CancellationToken;
 
@@ -45,15 +43,6 @@ impl OutputSink for Reader {
     fn restarted(&mut self) {
         panic!("the answer began anew");
     }
-}
-
-async fn buyer(relays: &[&str], folder: &Path, wish: DirectWish) -> (Buyer, Vec<RouterContact>) {
-    let urls: Vec<String> = relays.iter().map(|url| (*url).to_owned()).collect();
-    let (list, _) = RelayList::lookup(&urls, None).unwrap();
-    let buyer = Buyer::connect(list, folder, PATIENCE).await.unwrap().going(wish);
-    let contacts = buyer.routers(RouterWish::Any, Duration::from_secs(5)).await;
-    assert!(!contacts.is_empty(), "a router");
-    (buyer, contacts)
 }
 
 /// A node behind a line that can be cut, as an operator's proxy is.
@@ -151,7 +140,7 @@ async fn a_job_that_is_left_before_the_node_has_answered_gives_its_slot_back() {
         assert_eq!(failure.map(drop).unwrap_err().refusal.code, RefusalCode::Cancelled);
         if is_over {
             buyer.close().await;
-            buyer = self::buyer(&[&relay], &folder, wish).await.0;
+            buyer = network::purchase::buyer(&[&relay], &folder, wish).await.0;
         }
         let (mut reader, cancel) = (Text::default(), CancellationToken::new());
         let next = buyer.run(job("two", 5, &[]), &[], None, &mut reader, &cancel);

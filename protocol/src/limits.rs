@@ -131,8 +131,15 @@ pub const RELAY_OUTBOUND_EVENTS_MAX: usize = 4_096;
 pub const SUBSCRIPTION_EVENTS_MAX: usize = 16_384;
 /// Events in the durable outbox.
 pub const OUTBOX_EVENTS_MAX: usize = 65_536;
-/// Subscriptions on one relay connection: damus-like relays allow 20 to 200.
-pub const RELAY_SUBSCRIPTIONS_MAX: usize = 128;
+/// Subscription ids of one process: no connection needs more than a gateway allows.
+pub const RELAY_SUBSCRIPTIONS_MAX: usize = GATEWAY_SUBSCRIPTIONS_MAX;
+/// Of those for prompt traffic on relays, so many have one listener; further ones share
+/// [`RELAY_SHARED_SUBSCRIPTIONS_MAX`] for each of two roles. Public relays allow a connection 20 to 200: 16 leave room.
+pub const RELAY_SUBSCRIPTIONS_ALONE_MAX: usize = 12;
+/// Ids of one role that many jobs share.
+pub const RELAY_SHARED_SUBSCRIPTIONS_MAX: usize = 2;
+/// Keys in one shared request: 17 KB, below what the strictest relays take as a message (64 KiB).
+pub const RELAY_SHARED_KEYS_MAX: usize = 256;
 /// Longest journal record.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 1_048_576;
 

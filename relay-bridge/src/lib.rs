@@ -52,6 +52,7 @@ pub mod subscription;
 pub mod tail;
 pub mod wall_clock;
 mod wire;
+mod wire_subscription;
 
 pub use clock_skew::{ClockSkew, ClockSkewReport};
 pub use connection::ConnectionState;

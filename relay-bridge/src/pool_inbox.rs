@@ -21,8 +21,8 @@ use crate::entropy::SystemEntropy;
 use crate::lock::{lock, read};
 use crate::pool_link::Link;
 use crate::relay_pool::PoolInner;
-use crate::subscription::SubscriptionState;
 use crate::wall_clock;
+use crate::wire_subscription::WireSubscription;
 
 /// First wait before a subscription that a relay ended is asked for again; doubles up to a minute.
 const CLOSED_BACKOFF: Duration = Duration::from_millis(500);
@@ -60,8 +60,8 @@ impl PoolInner {
         match message {
             Incoming::Event { subscription, event } => self.event(link, &subscription, *event),
             Incoming::EndOfStored { subscription } => {
-                if let Some(state) = self.subscription(&subscription) {
-                    state.end_of_stored(link.number);
+                if let Some(wire) = self.subscription(&subscription) {
+                    wire.listeners().iter().for_each(|listener| listener.end_of_stored(link.number));
                 }
             }
             Incoming::Closed { subscription, message } => self.closed(link, &subscription, &message),
@@ -83,24 +83,30 @@ impl PoolInner {
 
     fn event(&self, link: &Link, subscription: &str, event: Event) {
         link.received.fetch_add(1, Ordering::Relaxed);
-        let outcome = match self.subscription(subscription) {
-            Some(state) => {
-                let (id, author, kind) = (event.id, event.pubkey, event.kind.as_u16());
-                let outcome = self.admit(&state, event);
-                if let Some(sightings) = state.sightings_of(kind)
-                    && self.is_genuine(outcome, id, author)
-                {
-                    sightings.note(author, &link.url, wall_clock::now_seconds());
-                }
-                outcome
-            }
-            None => Err(DropReason::NotMatching),
+        let Some(wire) = self.subscription(subscription) else {
+            return self.kept_out(link, DropReason::NotMatching);
         };
-        if let Err(reason) = outcome {
-            self.drops.count(reason);
-            if reason != DropReason::Replay {
-                link.dropped.fetch_add(1, Ordering::Relaxed);
+        let (id, author, kind) = (event.id, event.pubkey, event.kind.as_u16());
+        let outcome = self.admit(&wire, event);
+        for listener in wire.listeners().iter() {
+            if let Some(sightings) = listener.sightings_of(kind)
+                && self.is_genuine(outcome, id, author)
+            {
+                sightings.note(author, &link.url, wall_clock::now_seconds());
             }
+        }
+        match outcome {
+            // Asked for by somebody who has left since.
+            Err(DropReason::NotMatching) if wire.is_shared => self.drops.count(DropReason::NotMatching),
+            Err(reason) => self.kept_out(link, reason),
+            Ok(()) => {}
+        }
+    }
+
+    fn kept_out(&self, link: &Link, reason: DropReason) {
+        self.drops.count(reason);
+        if reason != DropReason::Replay {
+            link.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -115,12 +121,14 @@ impl PoolInner {
         }
     }
 
-    fn admit(&self, state: &SubscriptionState, event: Event) -> Result<(), DropReason> {
-        if state.has_seen(&event.id) {
+    fn admit(&self, wire: &WireSubscription, event: Event) -> Result<(), DropReason> {
+        if wire.has_seen(&event.id) {
             return Err(DropReason::Replay);
         }
         let event = self.verified(event)?;
-        if !state.matches(&event) {
+        let listeners = wire.listeners();
+        let mut wanting = listeners.iter().filter(|listener| listener.matches(&event)).peekable();
+        if wanting.peek().is_none() {
             return Err(DropReason::NotMatching);
         }
         let now = wall_clock::now_seconds();
@@ -134,7 +142,9 @@ impl PoolInner {
                 TimeError::Future | TimeError::TooOld => DropReason::Stale,
             })?;
         }
-        if state.deliver(event) { Ok(()) } else { Err(DropReason::SlowConsumer) }
+        // Each of them is to have it, also after one that is too slow.
+        let late = wanting.filter(|listener| !listener.deliver(event.clone())).count();
+        if late == 0 { Ok(()) } else { Err(DropReason::SlowConsumer) }
     }
 
     fn verified(&self, event: Event) -> Result<VerifiedEvent, DropReason> {
@@ -171,63 +181,66 @@ impl PoolInner {
             _ => {}
         }
         link.set_state(state, reason);
-        let subscriptions: Vec<Arc<SubscriptionState>> =
-            read(&self.subscriptions).values().cloned().collect();
-        for subscription in subscriptions.iter().filter(|subscription| subscription.is_for(link)) {
+        // A loss may be noticed long after it happened: this machine may have slept since.
+        let heard = link.last_heard().min(wall_clock::now_seconds());
+        for wire in self.asked_of(link) {
             match state {
-                ConnectionState::Connected => self.request(subscription, link),
-                // A loss may be noticed long after it happened: this machine may have slept since.
-                _ => subscription.disconnected(link.number, link.last_heard().min(wall_clock::now_seconds())),
+                ConnectionState::Connected => self.request(&wire, link),
+                _ => wire.listeners().iter().for_each(|listener| listener.disconnected(link.number, heard)),
             }
         }
         self.bump();
     }
 
     fn closed(self: &Arc<Self>, link: &Arc<Link>, subscription: &str, message: &str) {
-        let Some(state) = self.subscription(subscription) else { return };
-        let times = state.closed(link.number);
+        let Some(wire) = self.subscription(subscription) else { return };
+        let times = wire.listeners().iter().map(|listener| listener.closed(link.number)).max().unwrap_or(1);
         tracing::warn!(relay = %link.url, reason = ?message, times, "relay ended a subscription; asking again");
         link.set_error(format!("subscription ended: {message}"));
-        self.request_later(&state, link, times);
+        self.request_later(&wire, link, times);
     }
 
     fn lagged(self: &Arc<Self>, link: &Arc<Link>, lost: u64) {
         tracing::warn!(relay = %link.url, lost, "messages were lost inside the library; asking again");
         link.dropped.fetch_add(lost, Ordering::Relaxed);
-        let subscriptions: Vec<Arc<SubscriptionState>> =
-            read(&self.subscriptions).values().cloned().collect();
-        for subscription in subscriptions.iter().filter(|subscription| subscription.is_for(link)) {
-            subscription.forget_progress(link.number);
-            self.request(subscription, link);
+        for wire in self.asked_of(link) {
+            wire.listeners().iter().for_each(|listener| listener.forget_progress(link.number));
+            self.request(&wire, link);
         }
     }
 
-    /// Sends a subscription's filters to a relay that is up.
-    pub(crate) fn request(self: &Arc<Self>, subscription: &Arc<SubscriptionState>, link: &Arc<Link>) {
+    fn asked_of(&self, link: &Link) -> Vec<Arc<WireSubscription>> {
+        let mut all = read(&self.subscriptions).all();
+        all.retain(|wire| link.serves(wire.role));
+        all
+    }
+
+    /// Sends to a relay that is up what is asked for under an id.
+    pub(crate) fn request(self: &Arc<Self>, wire: &Arc<WireSubscription>, link: &Arc<Link>) {
         if !link.is_connected() {
             return;
         }
         let at = Instant::now();
-        let filters = subscription.begin_request(link.number, wall_clock::now_seconds(), at);
-        let id = subscription.id.clone();
+        let filters = wire.begin_request(link.number, wall_clock::now_seconds(), at);
+        let id = wire.id.clone();
         let command =
             if filters.is_empty() { Command::Unsubscribe { id } } else { Command::Subscribe { id, filters } };
         if let Err(error) = link.connection().send(command) {
-            subscription.request_failed(link.number, at);
+            wire.request_failed(link.number, at);
             if error == SendError::Full {
-                self.request_later(subscription, link, 1);
+                self.request_later(wire, link, 1);
             }
         }
     }
 
-    fn request_later(self: &Arc<Self>, subscription: &Arc<SubscriptionState>, link: &Arc<Link>, times: u32) {
+    fn request_later(self: &Arc<Self>, wire: &WireSubscription, link: &Arc<Link>, times: u32) {
         let wait = CLOSED_BACKOFF.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1).min(10)));
-        let (pool, link, id) = (Arc::downgrade(self), Arc::downgrade(link), subscription.id.clone());
+        let (pool, link, id) = (Arc::downgrade(self), Arc::downgrade(link), wire.id.clone());
         self.runtime.spawn(async move {
             tokio::time::sleep(wait.min(CLOSED_BACKOFF_MAX)).await;
             let (Some(pool), Some(link)) = (pool.upgrade(), link.upgrade()) else { return };
-            if let Some(subscription) = pool.subscription(&id) {
-                pool.request(&subscription, &link);
+            if let Some(wire) = pool.subscription(&id) {
+                pool.request(&wire, &link);
             }
         });
     }

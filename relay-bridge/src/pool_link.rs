@@ -81,6 +81,11 @@ impl Link {
         }
     }
 
+    /// Asked for what has this role.
+    pub(crate) fn serves(&self, role: RelayRole) -> bool {
+        self.read && self.roles.contains(&role)
+    }
+
     pub(crate) fn connection(&self) -> &Arc<dyn RelayConnection> {
         &self.connection
     }

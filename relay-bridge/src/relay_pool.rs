@@ -6,12 +6,12 @@
 //! the other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use fedai_protocol::VerifiedEvent;
-use fedai_protocol::limits::RELAY_SUBSCRIPTIONS_MAX;
+use fedai_protocol::limits::RELAY_SUBSCRIPTIONS_ALONE_MAX;
 use nostr::{EventId, Filter};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,7 @@ use crate::relay_address::{AddressError, RelayAddress};
 use crate::relay_list::{RelayEntry, RelayList, RelayPolicy, RelayRole};
 use crate::sdk_connection::SocketConnector;
 use crate::subscription::{Replies, Subscription, SubscriptionState};
+use crate::wire_subscription::{Ended, WireSubscription, WireSubscriptions};
 
 /// Relays added at run time, at most: they come from other people's announcements.
 pub const ADDED_RELAYS_MAX: usize = 16;
@@ -48,11 +49,19 @@ pub struct PoolOptions {
     pub connector: Option<Arc<dyn Connector>>,
     /// Keep out what is expired, too old or from the future. Off only for taps and mirrors.
     pub check_time: bool,
+    /// Subscriptions for prompt traffic that relays know by an id of their own; further ones share a few.
+    pub subscriptions_alone: usize,
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { outbox: None, allow_private_addresses: false, connector: None, check_time: true }
+        Self {
+            outbox: None,
+            allow_private_addresses: false,
+            connector: None,
+            check_time: true,
+            subscriptions_alone: RELAY_SUBSCRIPTIONS_ALONE_MAX,
+        }
     }
 }
 
@@ -153,7 +162,7 @@ pub(crate) struct PoolInner {
     pub(crate) check_time: bool,
     pub(crate) outbox: Option<Arc<PublishOutbox>>,
     pub(crate) runtime: Handle,
-    pub(crate) subscriptions: RwLock<HashMap<String, Arc<SubscriptionState>>>,
+    pub(crate) subscriptions: RwLock<WireSubscriptions>,
     pub(crate) cache: Mutex<EventCache>,
     pub(crate) skew: Mutex<ClockSkew>,
     pub(crate) drops: DropCounters,
@@ -162,7 +171,6 @@ pub(crate) struct PoolInner {
     allow_private_addresses: bool,
     links: RwLock<Vec<Arc<Link>>>,
     added: AtomicUsize,
-    next_subscription: AtomicU64,
     changes: watch::Sender<u64>,
 }
 
@@ -175,7 +183,7 @@ impl RelayPool {
             check_time: options.check_time,
             outbox: options.outbox.clone(),
             runtime: Handle::current(),
-            subscriptions: RwLock::default(),
+            subscriptions: RwLock::new(WireSubscriptions::new(options.subscriptions_alone)),
             cache: Mutex::default(),
             skew: Mutex::default(),
             drops: DropCounters::default(),
@@ -184,7 +192,6 @@ impl RelayPool {
             allow_private_addresses: options.allow_private_addresses,
             links: RwLock::default(),
             added: AtomicUsize::new(0),
-            next_subscription: AtomicU64::new(0),
             changes: watch::Sender::new(0),
         });
         for entry in &list.relays {
@@ -235,20 +242,12 @@ impl RelayPool {
     /// Subscribes on all relays of the role, those that connect later included.
     #[must_use]
     pub fn subscribe(&self, role: RelayRole, filters: Vec<Filter>) -> Subscription {
-        let number = self.0.next_subscription.fetch_add(1, Ordering::Relaxed);
-        let (state, queue) = SubscriptionState::new(format!("fed{number}"), role, filters);
-        let mut subscriptions = write(&self.0.subscriptions);
-        if subscriptions.len() < RELAY_SUBSCRIPTIONS_MAX {
-            subscriptions.insert(state.id.clone(), Arc::clone(&state));
-            drop(subscriptions);
-            self.request_everywhere(&state);
-        } else {
-            tracing::error!(
-                limit = RELAY_SUBSCRIPTIONS_MAX,
-                "too many subscriptions: this one will stay silent"
-            );
+        let place = write(&self.0.subscriptions).place(role, filters);
+        match place.wire {
+            Some(wire) => self.request_everywhere(&wire),
+            None => tracing::error!("too many subscriptions: this one will stay silent"),
         }
-        Subscription::new(self.clone(), state, queue)
+        Subscription::new(self.clone(), place.state, place.queue)
     }
 
     /// Stored events, once from each relay of the role, until all have sent what they have or the time is over.
@@ -368,19 +367,27 @@ impl RelayPool {
         self.0.links_where(wanted)
     }
 
-    pub(crate) fn request_everywhere(&self, subscription: &Arc<SubscriptionState>) {
-        for link in self.links(|link| subscription.is_for(link)) {
-            self.0.request(subscription, &link);
+    /// Tells all relays what is asked for under this id now.
+    pub(crate) fn request_everywhere(&self, wire: &Arc<WireSubscription>) {
+        for link in self.links(|link| link.serves(wire.role)) {
+            self.0.request(wire, &link);
         }
     }
 
-    pub(crate) fn end_subscription(&self, subscription: &SubscriptionState) {
-        if write(&self.0.subscriptions).remove(&subscription.id).is_none() {
+    /// The same, for whoever has changed its filters.
+    pub(crate) fn request_again(&self, state: &SubscriptionState) {
+        if let Some(wire) = self.0.subscription(&state.id) {
+            self.request_everywhere(&wire);
+        }
+    }
+
+    pub(crate) fn end_subscription(&self, state: &SubscriptionState) {
+        if write(&self.0.subscriptions).end(state) == Ended::Nothing {
             return;
         }
-        for link in self.links(|link| subscription.is_for(link) && link.is_connected()) {
+        for link in self.links(|link| link.serves(state.role) && link.is_connected()) {
             // A relay that cannot be told now has ended it with the connection.
-            let _ = link.connection().send(Command::Unsubscribe { id: subscription.id.clone() });
+            let _ = link.connection().send(Command::Unsubscribe { id: state.id.clone() });
         }
     }
 
@@ -407,8 +414,8 @@ impl PoolInner {
         read(&self.links).iter().filter(|link| wanted(link)).cloned().collect()
     }
 
-    pub(crate) fn subscription(&self, id: &str) -> Option<Arc<SubscriptionState>> {
-        read(&self.subscriptions).get(id).cloned()
+    pub(crate) fn subscription(&self, id: &str) -> Option<Arc<WireSubscription>> {
+        read(&self.subscriptions).get(id)
     }
 
     pub(crate) fn bump(&self) {

@@ -22,6 +22,7 @@ use crate::lock::lock;
 use crate::relay_list::RelayRole;
 use crate::relay_pool::RelayPool;
 use crate::sightings::Sightings;
+use crate::wire_subscription::keys_to_share;
 
 /// A relay that says nothing after a REQ is taken to have it after this long: not all send EOSE. Long enough for a
 /// relay under load to have read the REQ: an ephemeral answer that comes before that is lost for good.
@@ -106,7 +107,7 @@ impl Subscription {
     /// Replaces the filters, under the same subscription id: what both match is not interrupted.
     pub fn update(&self, filters: Vec<Filter>) {
         self.state.replace_filters(filters);
-        self.pool.request_everywhere(&self.state);
+        self.pool.request_again(&self.state);
     }
 
     /// Remembers from now on by which relays authors of these kinds are heard. The kinds of the first call count.
@@ -123,7 +124,7 @@ impl Subscription {
 
     /// True when every connected relay of the role has sent all it had (or has ended the subscription).
     pub(crate) fn is_complete(&self) -> bool {
-        let connected = self.pool.links(|link| link.is_connected() && self.state.is_for(link));
+        let connected = self.pool.links(|link| link.is_connected() && link.serves(self.state.role));
         !connected.is_empty() && connected.iter().all(|link| self.state.is_answered(link.number))
     }
 
@@ -199,6 +200,7 @@ pub fn newest_per_address(events: Vec<VerifiedEvent>) -> Vec<VerifiedEvent> {
 
 /// What the pool keeps of a subscription.
 pub(crate) struct SubscriptionState {
+    /// The id that relays know; others may share it.
     pub(crate) id: String,
     pub(crate) role: RelayRole,
     filters: Mutex<Arc<[Filter]>>,
@@ -240,16 +242,17 @@ impl SubscriptionState {
         (Arc::new(state), receiver)
     }
 
-    pub(crate) fn is_for(&self, link: &crate::pool_link::Link) -> bool {
-        link.read && link.roles.contains(&self.role)
-    }
-
     pub(crate) fn sightings_of(&self, kind: u16) -> Option<&Sightings> {
         self.sightings.get().map(Arc::as_ref).filter(|sightings| sightings.is_watched(kind))
     }
 
     pub(crate) fn has_seen(&self, id: &EventId) -> bool {
         lock(&self.seen).contains(id)
+    }
+
+    /// Keys that its filters name.
+    pub(crate) fn keys(&self) -> usize {
+        keys_to_share(&lock(&self.filters)).unwrap_or_default()
     }
 
     pub(crate) fn matches(&self, event: &VerifiedEvent) -> bool {
@@ -284,12 +287,21 @@ impl SubscriptionState {
         lock(&self.links).clear();
     }
 
-    /// The filters to send to a relay now, and notes that they were sent.
-    pub(crate) fn begin_request(&self, link: usize, now: UnixSeconds, at: Instant) -> Vec<Filter> {
+    /// The filters to send to a relay now, and notes that they were sent. Those of who shares an id are mostly sent
+    /// again because another one joined: what is live stays live.
+    pub(crate) fn begin_request(
+        &self,
+        link: usize,
+        now: UnixSeconds,
+        at: Instant,
+        is_shared: bool,
+    ) -> Vec<Filter> {
         let mut links = lock(&self.links);
         let progress = links.entry(link).or_default();
-        progress.requested_at = Some(at);
-        progress.end_of_stored = false;
+        if !is_shared || progress.requested_at.is_none() {
+            progress.requested_at = Some(at);
+            progress.end_of_stored = false;
+        }
         let complete_until = progress.complete_until;
         drop(links);
         let filters = Arc::clone(&lock(&self.filters));
@@ -344,7 +356,7 @@ impl SubscriptionState {
         lock(&self.links).remove(&link);
     }
 
-    fn is_live(&self, link: usize) -> bool {
+    pub(crate) fn is_live(&self, link: usize) -> bool {
         let progress = lock(&self.links).get(&link).copied().unwrap_or_default();
         progress.end_of_stored || progress.requested_at.is_some_and(|at| at.elapsed() >= ASSUMED_LIVE_AFTER)
     }

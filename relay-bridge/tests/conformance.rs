@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::{MODEL_OFFER, RECEIPT, SESSION_FRAME};
+use fedai_protocol::limits::RELAY_SUBSCRIPTIONS_ALONE_MAX;
 use fedai_relay_bridge::connection::{Connector, OpenRequest, RelayConnection};
 use fedai_relay_bridge::sdk_connection::SdkConnection;
 use fedai_relay_bridge::stream_connection::StreamConnection;
@@ -49,6 +50,7 @@ async fn suite(url: &str, options: impl Fn() -> PoolOptions) {
     ephemeral_events_reach_who_asked(&one, &two).await;
     stored_events_are_found_by_tag_and_replaced(&one, &two).await;
     an_update_adds_a_key_without_losing_another(&one, &two).await;
+    those_who_share_a_subscription_hear_their_own(&one, &two).await;
     a_question_is_answered(&one, &two).await;
     a_duplicate_comes_once(&one, &two).await;
     more_than_a_relay_gives_at_once_is_fetched(&one, &two).await;
@@ -113,6 +115,26 @@ async fn an_update_adds_a_key_without_losing_another(one: &RelayPool, two: &Rela
     one.publish_ephemeral(tagged_to(&author, SESSION_FRAME, &second, "3"), RelayRole::Stream);
     for expected in ["1", "2", "3"] {
         assert_eq!(in_time("frame", frames.recv()).await.unwrap().content(), expected);
+    }
+}
+
+async fn those_who_share_a_subscription_hear_their_own(one: &RelayPool, two: &RelayPool) {
+    let author = key();
+    let mut all: Vec<_> = (0..2 * RELAY_SUBSCRIPTIONS_ALONE_MAX)
+        .map(|_| {
+            let reader = key();
+            let to_reader = vec![filters::of_kinds_to(&[SESSION_FRAME], [reader.public_key()])];
+            (two.subscribe(RelayRole::Stream, to_reader), reader)
+        })
+        .collect();
+    // One of those with an id of their own leaves, and one that shares.
+    all.pop();
+    all.remove(0);
+    for (frames, reader) in &mut all {
+        assert_eq!(frames.ready(PATIENCE).await, 1);
+        let name = reader.public_key().to_hex();
+        one.publish_ephemeral(tagged_to(&author, SESSION_FRAME, reader, &name), RelayRole::Stream);
+        assert_eq!(in_time("frame", frames.recv()).await.unwrap().content(), name);
     }
 }
 

@@ -6,14 +6,14 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fedai_protocol::VerifiedEvent;
 use fedai_protocol::event_kinds::{LOAD_PING, RECEIPT, SESSION_FRAME};
 use fedai_protocol::limits::SUBSCRIPTION_EVENTS_MAX;
+use fedai_protocol::{SigningKey, VerifiedEvent};
 use fedai_relay_bridge::connection::{Connector, OpenRequest, RelayConnection};
 use fedai_relay_bridge::memory_connection::MemoryConnection;
 use fedai_relay_bridge::{
-    AddRelayError, DevRelay, DevRelayOptions, Faults, MemoryRelay, PoolOptions, RelayList, RelayPool,
-    RelayRole, filters, wall_clock,
+    AddRelayError, DevRelay, DevRelayLimits, DevRelayOptions, Faults, MemoryRelay, PoolOptions, RelayList,
+    RelayPool, RelayRole, Subscription, filters, wall_clock,
 };
 use futures_util::{SinkExt, StreamExt};
 use support::{PATIENCE, event, event_at, eventually, eventually_within, in_time, key, tagged_to};
@@ -236,15 +236,7 @@ async fn a_relay_that_restarts_is_found_again_by_both_clients() {
         RelayRole::ALL.iter().all(|role| one.connected(*role) == 0 && two.connected(*role) == 0)
     })
     .await;
-    let relay = in_time("port is free again", async {
-        loop {
-            if let Ok(relay) = DevRelay::start(options(address)).await {
-                return relay;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let relay = started_again(&options(address)).await;
     one.wait_ready(RelayRole::Discovery, PATIENCE).await.unwrap();
     one.wait_ready(RelayRole::Control, PATIENCE).await.unwrap();
     assert!(in_time("published", one.publish_stored(event(&author, RECEIPT, &[], "2"))).await.is_durable());
@@ -255,6 +247,64 @@ async fn a_relay_that_restarts_is_found_again_by_both_clients() {
     one.publish_ephemeral(event(&author, LOAD_PING, &[], "again"), RelayRole::Control);
     assert_eq!(in_time("ping", pings.recv()).await.unwrap().content(), "again");
     relay.shutdown().await;
+}
+
+async fn started_again(options: &DevRelayOptions) -> DevRelay {
+    in_time("port is free again", async {
+        loop {
+            if let Ok(relay) = DevRelay::start(options.clone()).await {
+                return relay;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_listeners_are_heard_by_a_relay_that_allows_twenty_subscriptions() {
+    let limits = DevRelayLimits { subscriptions: 20, ..DevRelayLimits::default() };
+    let mut options = DevRelayOptions { limits, ..DevRelayOptions::on("127.0.0.1:0".parse().unwrap()) };
+    let relay = DevRelay::start(options.clone()).await.unwrap();
+    let connect = || RelayPool::connect(RelayList::single(relay.url()).unwrap(), PoolOptions::default());
+    let (one, two) = (connect(), connect());
+    let listen = |role| -> Listener {
+        let reader = key();
+        let frames = two.subscribe(role, vec![filters::of_kinds_to(&[SESSION_FRAME], [reader.public_key()])]);
+        (role, reader, frames)
+    };
+    let roles = [RelayRole::Control, RelayRole::Stream];
+    let mut all: Vec<_> = (0..300).map(|n| listen(roles[n % 2])).collect();
+    // Some leave and others come, as jobs do.
+    for n in 0..100 {
+        all.swap_remove(n * 2);
+        all.push(listen(roles[n % 2]));
+    }
+    each_hears_its_own(&one, &mut all).await;
+    let status = two.status();
+    assert!(status.iter().all(|relay| relay.last_error.is_none() && relay.dropped == 0), "{status:?}");
+
+    options.listen = relay.address();
+    relay.shutdown().await;
+    eventually("both notice", || [&one, &two].iter().all(|pool| pool.connected(RelayRole::Stream) == 0))
+        .await;
+    let relay = started_again(&options).await;
+    each_hears_its_own(&one, &mut all).await;
+    relay.shutdown().await;
+}
+
+type Listener = (RelayRole, SigningKey, Subscription);
+
+async fn each_hears_its_own(publisher: &RelayPool, all: &mut [Listener]) {
+    let author = key();
+    publisher.wait_ready(RelayRole::Stream, PATIENCE).await.unwrap();
+    for (role, reader, frames) in all {
+        assert_eq!(in_time("live", frames.ready(PATIENCE)).await, 1);
+        let name = reader.public_key().to_hex();
+        publisher.publish_ephemeral(tagged_to(&author, SESSION_FRAME, reader, &name), *role);
+        assert_eq!(in_time("frame", frames.recv()).await.unwrap().content(), name);
+        assert!(frames.try_recv().is_none(), "nobody else's");
+    }
 }
 
 /// A relay by hand, for what no real one does. Discovery only or prompt roles only, so that one connection comes.

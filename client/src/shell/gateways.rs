@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedai_protocol::limits::{CLIENT_GATEWAYS_MAX, GATEWAY_CONNECT_WAIT_MS};
+use fedai_protocol::limits::{CLIENT_GATEWAYS_MAX, GATEWAY_CONNECT_WAIT_MS, GATEWAY_SUBSCRIPTIONS_MAX};
 use fedai_protocol::quote::CheckedNode;
 use fedai_protocol::{NodeDescriptor, PublicKey};
 use fedai_relay_bridge::{
@@ -122,8 +122,11 @@ impl Gateways {
     fn open(&self, url: &str, node: PublicKey) -> Option<RelayPool> {
         let address = RelayAddress::parse(url).ok()?;
         let reach = reach(self.0.wish, address.host(), self.0.is_all_here)?;
-        let options =
-            PoolOptions { allow_private_addresses: reach == Reach::Anywhere, ..PoolOptions::default() };
+        let options = PoolOptions {
+            allow_private_addresses: reach == Reach::Anywhere,
+            subscriptions_alone: GATEWAY_SUBSCRIPTIONS_MAX,
+            ..PoolOptions::default()
+        };
         let none = RelayList { network: String::new(), relays: Vec::new(), policy: RelayPolicy::default() };
         let pool = RelayPool::connect(none, options);
         if let Err(error) = pool.add_relay(url, &[RelayRole::Stream]) {
