@@ -1,10 +1,13 @@
 //! The `fedai` binary: everything it does is in the library.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    // On a worker thread: whatever runs on the main one is woken across threads, once for each event.
-    let command = fedai_client::cli::execute(std::env::args_os().collect());
-    tokio::spawn(command).await.unwrap_or(ExitCode::FAILURE)
+use fedai_relay_bridge::runtime::{self, Share};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Relay, router, node and client are in one process then. The word elsewhere costs a few idle threads.
+    let share = if arguments.iter().any(|word| word == "up") { Share::Whole } else { Share::Half };
+    runtime::run(share, fedai_client::cli::execute(arguments))
 }

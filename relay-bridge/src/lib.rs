@@ -45,6 +45,7 @@ pub mod relay_pool;
 mod relay_routes;
 mod relay_session;
 mod relay_socket;
+pub mod runtime;
 pub mod sdk_connection;
 pub mod sightings;
 pub mod stream_connection;

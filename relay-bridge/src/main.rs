@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fedai_relay_bridge::cli::{Cli, execute};
+use fedai_relay_bridge::runtime::{self, Share};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    execute(Cli::parse()).await
+fn main() -> ExitCode {
+    runtime::run(Share::Half, execute(Cli::parse()))
 }

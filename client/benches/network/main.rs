@@ -21,6 +21,8 @@ mod upstream;
 
 use std::time::Duration;
 
+use fedai_relay_bridge::runtime::{self, Share};
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub struct Size {
@@ -39,10 +41,11 @@ fn main() {
     let words: Vec<String> = std::env::args().collect();
     let has = |word: &str| words.iter().any(|given| given == word);
     let size = if has("--quick") { QUICK } else { FULL };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     if let Some(at) = words.iter().position(|word| word == "--upstream") {
+        let runtime = runtime::builder(Share::Whole).build().unwrap();
         return runtime.block_on(upstream::serve(words[at + 1].parse().unwrap()));
     }
+    let runtime = runtime::builder(Share::Half).build().unwrap();
     // On a worker thread, as the program's commands are.
     let measuring = runtime.spawn(measure(words, size));
     runtime.block_on(measuring).unwrap();
