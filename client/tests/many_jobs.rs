@@ -1,4 +1,5 @@
-//! More jobs at once than a relay allows subscriptions. Router and node are processes, relay and client are in this one.
+//! More jobs at once than a relay allows subscriptions. Router and node are processes, relay and client are in this
+//! one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

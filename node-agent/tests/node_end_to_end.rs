@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedai_node_agent::shell::config::GatewayChoice;
+use fedai_node_agent::shell::node_journal::{ReceiptRecord, each_receipt};
 use fedai_node_agent::shell::runners::mock::{MockConfig, MockFailure, MockRunner, expected_text};
 use fedai_node_agent::{NodeConfig, RunnerChoice, run};
 use fedai_protocol::event_kinds::{NODE_DESCRIPTOR, RECEIPT, SESSION_FRAME};
@@ -112,11 +113,13 @@ async fn a_job_is_answered_with_a_receipt_that_verifies_and_can_be_resumed() {
     }
     assert!(job.frames.iter().all(|(s, body)| whole[s] == *body));
     let data = world.stop().await;
-    let records = fedai_node_agent::shell::node_journal::read_receipts(
-        &data.path().join("node"),
-        fedai_relay_bridge::wall_clock::now_seconds(),
-    );
-    assert_eq!(records.unwrap().len(), 1);
+    let mut receipts = Vec::new();
+    let keep = |record: ReceiptRecord| {
+        receipts.push(record.receipt.id());
+        Ok(())
+    };
+    each_receipt(&data.path().join("node"), keep).unwrap();
+    assert_eq!(receipts, [receipt.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

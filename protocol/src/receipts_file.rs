@@ -73,22 +73,60 @@ pub fn line_hash(line: &str) -> String {
     hex::encode(digest(domain_separation::RECEIPTS_FILE, &[line.as_bytes()]))
 }
 
+/// The lines of a file, for who does not have it in memory as a whole.
+#[derive(Clone, Debug)]
+pub struct FileLines {
+    written: u64,
+    prev: String,
+}
+
+impl Default for FileLines {
+    fn default() -> Self {
+        Self { written: 0, prev: GENESIS.to_owned() }
+    }
+}
+
+impl FileLines {
+    /// The line of the next receipt, with its dispatch and acknowledgement where they are known.
+    pub fn entry(
+        &mut self,
+        dispatch: Option<VerifiedEvent>,
+        receipt: VerifiedEvent,
+        ack: Option<VerifiedEvent>,
+    ) -> String {
+        let prev = core::mem::take(&mut self.prev);
+        let line = ReceiptLine { n: self.written, prev, dispatch, receipt, ack };
+        let mut text = serde_json::to_string(&line).unwrap_or_default();
+        self.prev = line_hash(&text);
+        self.written = self.written.saturating_add(1);
+        text.push('\n');
+        text
+    }
+
+    /// The last line, without which the file is taken for cut off.
+    #[must_use]
+    pub fn end(self) -> String {
+        let end = EndLine { end: self.written, prev: self.prev };
+        let mut text = serde_json::to_string(&end).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Receipts so far.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+}
+
 /// Writes a file from entries: dispatch, receipt, acknowledgement.
 #[must_use]
 pub fn write_file(entries: &[(Option<VerifiedEvent>, VerifiedEvent, Option<VerifiedEvent>)]) -> String {
-    let mut file = String::new();
-    let mut prev = GENESIS.to_owned();
-    for (n, (dispatch, receipt, ack)) in (0..).zip(entries) {
-        let line =
-            ReceiptLine { n, prev, dispatch: dispatch.clone(), receipt: receipt.clone(), ack: ack.clone() };
-        let text = serde_json::to_string(&line).unwrap_or_default();
-        prev = line_hash(&text);
-        file.push_str(&text);
-        file.push('\n');
-    }
-    let end = EndLine { end: entries.len() as u64, prev };
-    file.push_str(&serde_json::to_string(&end).unwrap_or_default());
-    file.push('\n');
+    let mut lines = FileLines::default();
+    let entries = entries.iter().cloned();
+    let mut file: String =
+        entries.map(|(dispatch, receipt, ack)| lines.entry(dispatch, receipt, ack)).collect();
+    file.push_str(&lines.end());
     file
 }
 

@@ -118,13 +118,38 @@ impl Request {
 }
 
 impl Journal {
-    /// Opens or creates the journal in `dir` and reads all of it.
+    /// Opens or creates the journal in `dir` and gives all of it. For journals that are small.
     pub fn open(dir: &Path) -> Result<(Self, Vec<JournalEntry>), JournalError> {
+        let mut entries = Vec::new();
+        let journal = Self::open_with(dir, |entry| {
+            entries.push(entry);
+            Ok::<(), JournalError>(())
+        })?;
+        Ok((journal, entries))
+    }
+
+    /// Opens or creates the journal in `dir` and hands over its records one by one. An error of `visit` ends it, before
+    /// anything is changed.
+    pub fn open_with<E: From<JournalError>>(
+        dir: &Path,
+        visit: impl FnMut(JournalEntry) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let path = dir.join(FILE_NAME);
         create(dir, &path)?;
-        let stored = File::open(&path).map_err(|error| io(&path, "open", error))?;
-        let size = stored.metadata().map_err(|error| io(&path, "read", error))?.len();
-        let (entries, end, hash) = read_all(&path, &mut BufReader::new(stored))?;
+        let (end, hash, size) = read_file(&path, visit)?;
+        Ok(Self::go_on(path, end, hash, size)?)
+    }
+
+    /// Hands over the records of the journal in `dir`, to which a process may be writing: what is unfinished is left
+    /// out.
+    pub fn read<E: From<JournalError>>(
+        dir: &Path,
+        visit: impl FnMut(JournalEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        read_file(&dir.join(FILE_NAME), visit).map(drop)
+    }
+
+    fn go_on(path: PathBuf, end: u64, hash: Hash, size: u64) -> Result<Self, JournalError> {
         let file = OpenOptions::new().append(true).open(&path).map_err(|error| io(&path, "open", error))?;
         if end < size {
             let cut = size.saturating_sub(end);
@@ -132,9 +157,7 @@ impl Journal {
             file.set_len(end).map_err(|error| io(&path, "truncate", error))?;
             file.sync_all().map_err(|error| io(&path, "sync", error))?;
         }
-        let journal =
-            Self::start(file, path.clone(), end, hash).map_err(|error| io(&path, "start writer", error))?;
-        Ok((journal, entries))
+        Self::start(file, path.clone(), end, hash).map_err(|error| io(&path, "start writer", error))
     }
 
     /// Appends a record; it is durable when this resolves. The answer is its offset.
@@ -303,8 +326,23 @@ impl<F: JournalFile> Writer<F> {
     }
 }
 
-/// Reads frame by frame: the file is never in memory as a whole beside its records.
-fn read_all(path: &Path, file: &mut impl BufRead) -> Result<(Vec<JournalEntry>, u64, Hash), JournalError> {
+/// Where the last whole frame ends, its hash, and the size of the file.
+fn read_file<E: From<JournalError>>(
+    path: &Path,
+    visit: impl FnMut(JournalEntry) -> Result<(), E>,
+) -> Result<(u64, Hash, u64), E> {
+    let stored = File::open(path).map_err(|error| io(path, "open", error))?;
+    let size = stored.metadata().map_err(|error| io(path, "read", error))?.len();
+    let (end, hash) = read_frames(path, &mut BufReader::new(stored), visit)?;
+    Ok((end, hash, size))
+}
+
+/// Reads frame by frame: no more than one of them is in memory.
+fn read_frames<E: From<JournalError>>(
+    path: &Path,
+    file: &mut impl BufRead,
+    mut visit: impl FnMut(JournalEntry) -> Result<(), E>,
+) -> Result<(u64, Hash), E> {
     let damaged = |offset, what| JournalError::Damaged { path: path.to_owned(), offset, what };
     let mut magic = Vec::with_capacity(MAGIC.len());
     file.by_ref()
@@ -312,17 +350,17 @@ fn read_all(path: &Path, file: &mut impl BufRead) -> Result<(Vec<JournalEntry>, 
         .read_to_end(&mut magic)
         .map_err(|error| io(path, "read", error))?;
     if magic != MAGIC {
-        return Err(damaged(0, "not a journal"));
+        return Err(damaged(0, "not a journal").into());
     }
-    let (mut entries, mut offset, mut previous) = (Vec::new(), MAGIC.len() as u64, frame::genesis());
+    let (mut offset, mut previous) = (MAGIC.len() as u64, frame::genesis());
     loop {
         match frame::read(file, &previous).map_err(|error| io(path, "read", error))? {
             Frame::Whole { kind, payload, hash, bytes } => {
-                entries.push(JournalEntry { offset, kind, payload });
+                visit(JournalEntry { offset, kind, payload })?;
                 (offset, previous) = (offset.saturating_add(bytes), hash);
             }
-            Frame::End | Frame::Torn => return Ok((entries, offset, previous)),
-            Frame::Damaged(what) => return Err(damaged(offset, what)),
+            Frame::End | Frame::Torn => return Ok((offset, previous)),
+            Frame::Damaged(what) => return Err(damaged(offset, what).into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What relays know as one subscription of ours.
 //!
-//! Mostly one [`crate::Subscription`] has it alone. A relay allows a connection some twenty, so beyond a few, those that
-//! ask for short-lived events to their keys (answers of routers, frames of sessions) share a few: when one more
+//! Mostly one [`crate::Subscription`] has it alone. A relay allows a connection some twenty, so beyond a few, those
+//! that ask for short-lived events to their keys (answers of routers, frames of sessions) share a few: when one more
 //! joins, the same id is asked for again with the keys of all.
 
 use std::collections::{BTreeSet, HashMap};

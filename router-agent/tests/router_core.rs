@@ -15,7 +15,9 @@ use fedai_protocol::{
 };
 use fedai_router_agent::core::announcing::Announcement;
 use fedai_router_agent::core::decision_entry::Replayed;
-use fedai_router_agent::core::{AckProof, Action, Input, JournalKind, Restored, RestoredRecord, RouterCore};
+use fedai_router_agent::core::{
+    AckProof, Action, Input, JournalKind, Restored, RestoredRecord, Restoring, RouterCore,
+};
 use world::{MODEL, Node, START, World, ack, heard, heard_from, key, price, receipt, request, sign, terms};
 
 const FREE: fedai_protocol::Price = fedai_protocol::Price::FREE;
@@ -435,7 +437,9 @@ fn a_restart_from_the_journal_gives_the_same_state() {
         keep(world.now, &actions, RestoredRecord::Acknowledged(heard(&ack)));
     }
     let mut again = RouterCore::new(world.now, terms(&world.router));
-    again.handle(world.now, Input::Restore { since: START, records: journal }, &mut Vec::new());
+    for part in Restoring::all(START, journal) {
+        again.handle(world.now, Input::Restore(part), &mut Vec::new());
+    }
     assert_eq!(again.state_hash(world.now), world.core.state_hash(world.now));
 }
 

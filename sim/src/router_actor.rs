@@ -23,7 +23,8 @@ use fedai_router_agent::core::rate_limit::Rate;
 use fedai_router_agent::core::registry::Held;
 use fedai_router_agent::core::scheduler::Scheduler;
 use fedai_router_agent::core::{
-    AckHeard, Action, Input, JournalKind, Recording, Restored, RestoredRecord, RouterCore, RouterTerms,
+    AckHeard, Action, Input, JournalKind, Recording, Restored, RestoredRecord, Restoring, RouterCore,
+    RouterTerms,
 };
 
 use crate::conduct::RouterConduct;
@@ -188,9 +189,10 @@ impl RouterActor {
     pub fn restart(&mut self, turn: &mut Turn<'_>) {
         self.lives = self.lives.saturating_add(1);
         let mut core = self.new_core(turn.now);
-        let records =
-            self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event)).collect();
-        core.handle(turn.now, Input::Restore { since: START.seconds(), records }, &mut Vec::new());
+        let records = self.journal.iter().filter_map(|(at, kind, event)| restored(*at, *kind, event));
+        for part in Restoring::all(START.seconds(), records) {
+            core.handle(turn.now, Input::Restore(part), &mut Vec::new());
+        }
         let is_same = core.state_hash(self.died.0) == self.died.1;
         self.core = Some(core);
         turn.facts.push(Fact::RouterRestarted { is_same });

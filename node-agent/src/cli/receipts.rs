@@ -1,16 +1,16 @@
 //! `receipts`: the node's own chain, from its journal, as a list or as a file that anyone can check.
 
-use std::path::PathBuf;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use fedai_protocol::receipts_file::write_file;
+use fedai_protocol::receipts_file::FileLines;
 use fedai_protocol::{Message, Receipt};
-use fedai_relay_bridge::wall_clock;
 
 use super::DataArgs;
 use super::exit::Failure;
-use crate::shell::node_journal::{ReceiptRecord, read_receipts};
-use crate::shell::status_file::replace;
+use crate::shell::node_journal::{ReadError, ReceiptRecord, each_receipt};
+use crate::shell::status_file::replace_with;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReceiptsCommand {
@@ -39,45 +39,54 @@ pub(crate) struct ExportArgs {
 
 /// Lists or exports.
 pub(super) fn run(command: &ReceiptsCommand) -> Result<(), Failure> {
-    match command {
-        ReceiptsCommand::List(args) => list(args),
-        ReceiptsCommand::Export(args) => export(args),
+    let outcome = match command {
+        ReceiptsCommand::List(args) => list(&args.data.dir()?, args.json),
+        ReceiptsCommand::Export(args) => export(&args.data.dir()?, args.file.as_deref()),
+    };
+    match outcome {
+        // Whoever reads has had enough.
+        Err(ReadError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(Failure::general),
     }
 }
 
-fn list(args: &ListArgs) -> Result<(), Failure> {
-    for record in read(&args.data)? {
-        let receipt = Receipt::parse(&record.receipt).map_err(Failure::general)?;
-        if args.json {
-            anstream::println!("{}", serde_json::to_string(&receipt.message).map_err(Failure::general)?);
-            continue;
+fn list(data: &Path, as_json: bool) -> Result<(), ReadError> {
+    let mut out = anstream::stdout().lock();
+    each_receipt(data, |record| {
+        let receipt = Receipt::parse(&record.receipt).map_err(std::io::Error::other)?.message;
+        if as_json {
+            return writeln!(out, "{}", serde_json::to_string(&receipt)?);
         }
-        let Receipt { seq, model, usage, amount, job, .. } = receipt.message;
-        anstream::println!(
+        let Receipt { seq, model, usage, amount, job, .. } = receipt;
+        writeln!(
+            out,
             "{seq:>6}  {}  {:>7} in {:>7} out  {amount}  {model}  {job}",
-            receipt.created_at,
+            record.receipt.created_at(),
             usage.input_tokens.get(),
             usage.output_tokens.get()
-        );
-    }
-    Ok(())
+        )
+    })
 }
 
-fn export(args: &ExportArgs) -> Result<(), Failure> {
-    let records = read(&args.data)?;
-    let entries: Vec<_> =
-        records.into_iter().map(|record| (Some(record.dispatch), record.receipt, None)).collect();
-    let text = write_file(&entries);
-    match &args.file {
+fn export(data: &Path, file: Option<&Path>) -> Result<(), ReadError> {
+    match file {
         Some(path) => {
-            replace(path, text.as_bytes()).map_err(Failure::general)?;
-            anstream::eprintln!("{} receipts written to {}", entries.len(), path.display());
+            let written = replace_with(path, |file| write_all(data, &mut BufWriter::new(file)))?;
+            anstream::eprintln!("{written} receipts written to {}", path.display());
         }
-        None => print!("{text}"),
+        None => drop(write_all(data, &mut std::io::stdout().lock())?),
     }
     Ok(())
 }
 
-fn read(data: &DataArgs) -> Result<Vec<ReceiptRecord>, Failure> {
-    read_receipts(&data.dir()?, wall_clock::now_seconds()).map_err(Failure::general)
+/// Writes the file of all receipts; how many they are.
+fn write_all(data: &Path, out: &mut impl Write) -> Result<u64, ReadError> {
+    let mut lines = FileLines::default();
+    each_receipt(data, |ReceiptRecord { dispatch, receipt }| {
+        out.write_all(lines.entry(Some(dispatch), receipt, None).as_bytes())
+    })?;
+    let written = lines.written();
+    out.write_all(lines.end().as_bytes())?;
+    out.flush()?;
+    Ok(written)
 }

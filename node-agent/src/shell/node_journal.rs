@@ -4,6 +4,7 @@
 //! The records are the signed events themselves, so whatever is restored from here was proved once and can be proved
 //! again. The rule: the chain is read in order and must hold; a journal that forks is not continued.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use fedai_protocol::limits::{DISPATCH_SECONDS_MAX, FUTURE_SECONDS_MAX};
@@ -65,14 +66,23 @@ pub(super) struct NodeJournal {
 }
 
 impl NodeJournal {
-    /// Opens the journal in `dir` and gives what is in it.
+    /// Opens the journal in `dir` and gives what follows from it, and its last receipts.
     pub(super) fn open(
         dir: &Path,
         now: UnixSeconds,
+        receipts_max: usize,
     ) -> Result<(Self, Restored, Vec<ReceiptRecord>), RestoreError> {
-        let (journal, entries) = Journal::open(dir)?;
-        let (restored, receipts) = restore(&entries, now)?;
-        Ok((Self { journal }, restored, receipts))
+        let (mut restored, mut last) = (Restored::default(), VecDeque::new());
+        let journal = Journal::open_with(dir, |entry| {
+            if let Some(record) = take(&mut restored, &entry, now)? {
+                if last.len() >= receipts_max {
+                    last.pop_front();
+                }
+                last.push_back(record);
+            }
+            Ok::<(), RestoreError>(())
+        })?;
+        Ok((Self { journal }, restored, last.into()))
     }
 
     /// Stores receipts in this order; all are durable when it returns.
@@ -93,21 +103,23 @@ impl NodeJournal {
     }
 }
 
-/// The receipts of a node whose process may be running: a copy of its journal is read, the journal is not touched.
-pub fn read_receipts(data_dir: &Path, now: UnixSeconds) -> Result<Vec<ReceiptRecord>, ReadError> {
-    let source = data_dir.join(JOURNAL_DIR);
-    let copy = tempfile::tempdir().map_err(ReadError::Io)?;
-    let Ok(entries) = std::fs::read_dir(&source) else {
+/// The receipts of a node whose process may be running, one by one: its journal is read and not touched.
+pub fn each_receipt(
+    data_dir: &Path,
+    mut visit: impl FnMut(ReceiptRecord) -> std::io::Result<()>,
+) -> Result<(), ReadError> {
+    let dir = data_dir.join(JOURNAL_DIR);
+    if !dir.is_dir() {
         return Err(ReadError::NoNode(data_dir.display().to_string()));
-    };
-    for entry in entries {
-        let entry = entry.map_err(ReadError::Io)?;
-        if entry.path().is_file() {
-            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).map_err(ReadError::Io)?;
-        }
     }
-    let (_, entries) = Journal::open(copy.path()).map_err(RestoreError::from)?;
-    Ok(restore(&entries, now)?.1)
+    let mut restored = Restored::default();
+    Journal::read(&dir, |entry| {
+        // Nothing but receipts matters here, so it may be any time.
+        match take(&mut restored, &entry, UnixSeconds(u64::MAX))? {
+            Some(record) => Ok(visit(record)?),
+            None => Ok(()),
+        }
+    })
 }
 
 /// Why the receipts cannot be read.
@@ -118,56 +130,60 @@ pub enum ReadError {
         "{0}: no node has run with this data directory\nhint: name the directory of the node with --data"
     )]
     NoNode(String),
-    /// The system refused.
-    #[error("the journal cannot be copied: {0}\nhint: check free space and permissions")]
-    Io(std::io::Error),
+    /// They cannot be handed on.
+    #[error("the receipts cannot be written: {0}\nhint: check free space and permissions")]
+    Io(#[from] std::io::Error),
     /// The journal does not hold.
     #[error(transparent)]
     Restore(#[from] RestoreError),
 }
 
+impl From<JournalError> for ReadError {
+    fn from(error: JournalError) -> Self {
+        Self::Restore(error.into())
+    }
+}
+
 /// Folder of the journal inside the data directory.
 pub(super) const JOURNAL_DIR: &str = "journal";
 
-fn restore(
-    entries: &[JournalEntry],
+/// Takes a record; gives it back if it is a receipt.
+fn take(
+    restored: &mut Restored,
+    entry: &JournalEntry,
     now: UnixSeconds,
-) -> Result<(Restored, Vec<ReceiptRecord>), RestoreError> {
-    let mut restored = Restored::default();
-    let mut receipts = Vec::new();
-    for entry in entries {
-        let offset = entry.offset;
-        let wrong = |what| RestoreError::Record { offset, what };
-        match entry.kind {
-            RECEIPT => {
-                let record: ReceiptRecord =
-                    serde_json::from_slice(&entry.payload).map_err(|_| wrong("receipt"))?;
-                take_receipt(&mut restored, &record, offset, now)?;
-                receipts.push(record);
-            }
-            OFFER => {
-                let text = core::str::from_utf8(&entry.payload).map_err(|_| wrong("offer"))?;
-                let event = VerifiedEvent::from_json(text).map_err(|_| wrong("offer"))?;
-                let offer = ModelOffer::parse(&event).map_err(|_| wrong("offer"))?;
-                restored.created_at_floor = restored.created_at_floor.max(offer.created_at);
-                retire_older(&mut restored, &offer.message, offer.created_at.min(now), now);
-                restored.offers.push(PublishedOffer {
-                    id: offer.id,
-                    offer: offer.message,
-                    created_at: offer.created_at,
-                    retired_at: None,
-                });
-            }
-            PUBLISHED_AT => {
-                let bytes: [u8; 8] = entry.payload.as_slice().try_into().map_err(|_| wrong("time"))?;
-                let at = UnixSeconds(u64::from_be_bytes(bytes));
-                restored.created_at_floor = restored.created_at_floor.max(at);
-            }
-            // A later version's record: it says nothing about ours.
-            _ => {}
+) -> Result<Option<ReceiptRecord>, RestoreError> {
+    let offset = entry.offset;
+    let wrong = |what| RestoreError::Record { offset, what };
+    match entry.kind {
+        RECEIPT => {
+            let record: ReceiptRecord =
+                serde_json::from_slice(&entry.payload).map_err(|_| wrong("receipt"))?;
+            take_receipt(restored, &record, offset, now)?;
+            return Ok(Some(record));
         }
+        OFFER => {
+            let text = core::str::from_utf8(&entry.payload).map_err(|_| wrong("offer"))?;
+            let event = VerifiedEvent::from_json(text).map_err(|_| wrong("offer"))?;
+            let offer = ModelOffer::parse(&event).map_err(|_| wrong("offer"))?;
+            restored.created_at_floor = restored.created_at_floor.max(offer.created_at);
+            retire_older(restored, &offer.message, offer.created_at.min(now), now);
+            restored.offers.push(PublishedOffer {
+                id: offer.id,
+                offer: offer.message,
+                created_at: offer.created_at,
+                retired_at: None,
+            });
+        }
+        PUBLISHED_AT => {
+            let bytes: [u8; 8] = entry.payload.as_slice().try_into().map_err(|_| wrong("time"))?;
+            let at = UnixSeconds(u64::from_be_bytes(bytes));
+            restored.created_at_floor = restored.created_at_floor.max(at);
+        }
+        // A later version's record: it says nothing about ours.
+        _ => {}
     }
-    Ok((restored, receipts))
+    Ok(None)
 }
 
 fn take_receipt(
@@ -244,11 +260,14 @@ mod tests {
         };
         let now = UnixSeconds(1_800_000_000);
         let (first, second) = (now.0 - 90_000, now.0 - 50_000);
-        let (restored, _) = restore(&[entry(first), entry(second)], now).unwrap();
-        let retired: Vec<_> = restored.offers.iter().map(|offer| offer.retired_at).collect();
-        assert_eq!(retired, [Some(UnixSeconds(second)), None]);
-        // By a clock that was ahead: never later than now.
-        let (restored, _) = restore(&[entry(first), entry(now.0 + 200)], now).unwrap();
-        assert_eq!(restored.offers[0].retired_at, Some(now));
+        // The other one by a clock that was ahead: never later than now.
+        for (newer, retired_at) in [(second, UnixSeconds(second)), (now.0 + 200, now)] {
+            let mut restored = Restored::default();
+            for at in [first, newer] {
+                take(&mut restored, &entry(at), now).unwrap();
+            }
+            let retired: Vec<_> = restored.offers.iter().map(|offer| offer.retired_at).collect();
+            assert_eq!(retired, [Some(retired_at), None]);
+        }
     }
 }

@@ -53,12 +53,8 @@ pub(super) struct ReceiptDesk {
 }
 
 impl ReceiptDesk {
-    /// Of an earlier life's receipts, oldest first, those that [`ReceiptDesk::resume`] makes use of.
-    pub(super) fn worth_resuming(mut receipts: Vec<ReceiptRecord>) -> Vec<ReceiptRecord> {
-        receipts.split_off(receipts.len().saturating_sub(RESUMED_MAX))
-    }
-
-    /// Shows an earlier life's receipts again, and publishes those again that its outbox may have lost.
+    /// Shows an earlier life's last receipts again, oldest first, and publishes those again that its outbox may have
+    /// lost.
     pub(super) async fn resume(&self, receipts: Vec<ReceiptRecord>) {
         let newest = receipts.last().map(|record| record.receipt.created_at()).unwrap_or_default();
         let not_shown = receipts.len().saturating_sub(RESHOWN_MAX);
@@ -147,8 +143,8 @@ impl ReceiptDesk {
     }
 }
 
-/// More than one core signs in the time after which the outbox has them.
-const RESUMED_MAX: usize = 8_192;
+/// Of an earlier life's receipts: more than one core signs in the time after which the outbox has them.
+pub(super) const RESUMED_MAX: usize = 8_192;
 /// A quarter of what a gateway shows.
 const RESHOWN_MAX: usize = 1_024;
 /// Papers taken up at once.

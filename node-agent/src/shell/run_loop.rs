@@ -24,7 +24,7 @@ use super::config::NodeConfig;
 use super::front_gate::FrontGate;
 use super::node_journal::{JOURNAL_DIR, NodeJournal, ReceiptRecord, RestoreError};
 use super::node_loop::NodeLoop;
-use super::receipt_desk::ReceiptDesk;
+use super::receipt_desk::{RESUMED_MAX, ReceiptDesk};
 use super::runner_source::{SourceError, open_runner};
 use super::runner_watch::{RunnerWatch, Signs};
 use crate::core::policy::NodePolicy;
@@ -87,7 +87,8 @@ pub async fn run(
     let passphrase = config.passphrase.as_deref();
     let identity = Arc::new(key_file::load_or_create(data.path(), KEY_NAME, passphrase, &mut SystemEntropy)?);
     let journal_dir = data.path().join(JOURNAL_DIR);
-    let (journal, restored, receipts) = NodeJournal::open(&journal_dir, wall_clock::now_seconds())?;
+    let (journal, restored, receipts) =
+        NodeJournal::open(&journal_dir, wall_clock::now_seconds(), RESUMED_MAX)?;
     let outbox = Arc::new(PublishOutbox::open(&data.path().join("outbox"))?);
     let source = tokio::select! {
         source = open_runner(&config.runner, &config.runner_options, config.slots, data.path()) => source?,
@@ -101,7 +102,7 @@ pub async fn run(
         ..PoolOptions::default()
     };
     let pool = RelayPool::connect(config.relays.clone(), options);
-    let kept = Kept { journal, restored, receipts: ReceiptDesk::worth_resuming(receipts) };
+    let kept = Kept { journal, restored, receipts };
     let serving = serve(&config, &shutdown, ready, identity, kept, &source, &pool);
     let outcome = Box::pin(serving).await;
     if let Some(supervised) = source.supervised {

@@ -4,6 +4,7 @@
 //! there for a
 //! command. Files are replaced whole, so a reader never sees half of one.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -74,11 +75,20 @@ pub const STALE_SECONDS: u64 = 20;
 
 /// Replaces a file as a whole.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let dir = path.parent().unwrap_or_else(|| Path::new("."));
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// [`replace`], with what `write` writes.
+pub fn replace_with<T, E: From<std::io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<T, E> {
+    // A name alone lies in this folder.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
+    let outcome = write(file.as_file_mut())?;
     file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(outcome)
 }
 
 /// Writes a value as JSON.

@@ -8,7 +8,6 @@ use fedai_protocol::receipt::Outcome;
 use fedai_protocol::receipt_ack::AckVerdict;
 use fedai_protocol::{
     EventId, LoadPing, Msat, PublicKey, QuoteRequest, Receipt, ReceiptAck, TrustAssertion, UnixMicros,
-    UnixSeconds,
 };
 use rand_core::RngCore;
 
@@ -19,7 +18,9 @@ use super::node_view::Observation;
 use super::receipt_chain::Linked;
 use super::receipt_ledger::AckEffect;
 use super::trust::{Dimension, JobWeight};
-use super::{Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, RouterCore, count};
+use super::{
+    Action, FLIGHT_SECONDS_MAX, JournalKind, Restored, RestoredRecord, Restoring, RouterCore, count,
+};
 
 /// A job sent this long before a load ping is in its count, if it ever arrived, in microseconds.
 const ARRIVED_MICROS: u64 = 10_000_000;
@@ -389,44 +390,51 @@ impl RouterCore {
     }
 
     /// Replays the journal: every record at the time it was acted on first, nothing said aloud.
-    pub(super) fn restore(&mut self, now: UnixMicros, since: UnixSeconds, records: Vec<Restored>) {
-        self.book = core::mem::take(&mut self.book).emptied(since);
-        self.restoring = true;
-        let mut unsaid = Vec::new();
-        for Restored { at, record } in records {
-            match record {
-                RestoredRecord::Dispatch { dispatch, luck_permille } => {
-                    let until = dispatch.created_at.plus(FLIGHT_SECONDS_MAX).micros();
-                    let first = dispatch.message.nodes.first().filter(|_| until > now);
-                    let flight = first.map(|first| Flight {
-                        node: first.node,
-                        since: at,
-                        expected_until: until,
-                        until,
-                        queued: false,
-                        beside: 0,
-                        luck_permille,
-                        hedged: false,
-                        patient: true,
-                    });
-                    let model = dispatch.message.model.clone();
-                    if self.book.dispatched(dispatch, flight, luck_permille)
-                        && let Some(flight) = flight
-                    {
-                        self.registry.learn(now, &flight.node, &model, &super::Trust::default(), |view| {
-                            view.sent(flight.since);
-                        });
-                    }
-                    self.book.forget_old(at.seconds());
-                }
-                RestoredRecord::Receipt(receipt) => self.receipt(at, &receipt, &mut unsaid),
-                RestoredRecord::Acknowledged(ack) => self.acknowledged(at, &ack, &mut unsaid),
-                RestoredRecord::Fork(receipt) => drop(self.fork(at, &receipt)),
+    pub(super) fn restore(&mut self, now: UnixMicros, part: Restoring) {
+        match part {
+            Restoring::Since(since) => {
+                self.book = core::mem::take(&mut self.book).emptied(since);
+                self.restoring = true;
             }
-            unsaid.clear();
+            Restoring::Record(Restored { at, record }) => self.restore_record(now, at, record),
+            Restoring::End => {
+                self.restoring = false;
+                self.book.expire(now);
+            }
         }
-        self.restoring = false;
-        self.book.expire(now);
+    }
+
+    fn restore_record(&mut self, now: UnixMicros, at: UnixMicros, record: RestoredRecord) {
+        let mut unsaid = Vec::new();
+        match record {
+            RestoredRecord::Dispatch { dispatch, luck_permille } => {
+                let until = dispatch.created_at.plus(FLIGHT_SECONDS_MAX).micros();
+                let first = dispatch.message.nodes.first().filter(|_| until > now);
+                let flight = first.map(|first| Flight {
+                    node: first.node,
+                    since: at,
+                    expected_until: until,
+                    until,
+                    queued: false,
+                    beside: 0,
+                    luck_permille,
+                    hedged: false,
+                    patient: true,
+                });
+                let model = dispatch.message.model.clone();
+                if self.book.dispatched(dispatch, flight, luck_permille)
+                    && let Some(flight) = flight
+                {
+                    self.registry.learn(now, &flight.node, &model, &super::Trust::default(), |view| {
+                        view.sent(flight.since);
+                    });
+                }
+                self.book.forget_old(at.seconds());
+            }
+            RestoredRecord::Receipt(receipt) => self.receipt(at, &receipt, &mut unsaid),
+            RestoredRecord::Acknowledged(ack) => self.acknowledged(at, &ack, &mut unsaid),
+            RestoredRecord::Fork(receipt) => drop(self.fork(at, &receipt)),
+        }
     }
 }
 

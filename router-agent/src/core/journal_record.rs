@@ -1,7 +1,7 @@
 //! What survives a restart: the records that the core asks for, and the form in which they come back.
 
 use fedai_protocol::message::Received;
-use fedai_protocol::{Dispatch, Msat, Receipt, UnixMicros};
+use fedai_protocol::{Dispatch, Msat, Receipt, UnixMicros, UnixSeconds};
 
 use super::dispute::DisputeGrade;
 use super::evidence::AckHeard;
@@ -13,6 +13,28 @@ pub struct Restored {
     pub at: UnixMicros,
     /// Record.
     pub record: RestoredRecord,
+}
+
+/// A journal as it is read: part by part, since it may be larger than memory.
+#[derive(Clone, Debug)]
+pub enum Restoring {
+    /// Since when it is complete. Comes first.
+    Since(UnixSeconds),
+    /// The next record.
+    Record(Restored),
+    /// There are no more.
+    End,
+}
+
+impl Restoring {
+    /// All parts of a journal that is in memory.
+    pub fn all(
+        since: UnixSeconds,
+        records: impl IntoIterator<Item = Restored>,
+    ) -> impl Iterator<Item = Self> {
+        let records = records.into_iter().map(Self::Record);
+        core::iter::once(Self::Since(since)).chain(records).chain([Self::End])
+    }
 }
 
 /// What the journal keeps.

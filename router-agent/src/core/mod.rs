@@ -80,7 +80,7 @@ use self::trust_book::TrustBook;
 
 pub use self::dispute::DisputeGrade;
 pub use self::evidence::{AckHeard, AckProof};
-pub use self::journal_record::{JournalKind, Restored, RestoredRecord};
+pub use self::journal_record::{JournalKind, Restored, RestoredRecord, Restoring};
 pub use self::judging::Recording;
 
 /// Time between two ticks, in microseconds.
@@ -139,13 +139,8 @@ pub enum Input {
     Assertion(Received<TrustAssertion>),
     /// Time passed.
     Tick,
-    /// What the journal holds, in its order. Given once, before anything else.
-    Restore {
-        /// Since when the journal is complete.
-        since: UnixSeconds,
-        /// The records.
-        records: Vec<Restored>,
-    },
+    /// What the journal holds, in its order, before anything else.
+    Restore(Restoring),
     /// Stop answering and say farewell.
     Shutdown,
 }
@@ -316,7 +311,7 @@ impl RouterCore {
             Input::Acknowledged(ack) => self.acknowledged(now, &ack, out),
             Input::Assertion(assertion) => self.asserted(now, &assertion, out),
             Input::Tick => self.tick(now, out),
-            Input::Restore { since, records } => self.restore(now, since, records),
+            Input::Restore(part) => self.restore(now, part),
             Input::Shutdown => {
                 self.draining = true;
                 out.push(Action::Publish(Announcement::Profile(self.announcing.farewell(now.seconds()))));

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use fedai_protocol::message::{ParseError, Received};
-use fedai_protocol::{Dispatch, Message, Msat, Receipt, ReceiptAck, UnixMicros, UnixSeconds, VerifiedEvent};
+use fedai_protocol::{Dispatch, Message, Msat, Receipt, ReceiptAck, UnixMicros, VerifiedEvent};
 use fedai_relay_bridge::{Journal, JournalEntry, JournalError};
 use serde::{Deserialize, Serialize};
 
-use crate::core::{AckHeard, DisputeGrade, JournalKind, Restored, RestoredRecord};
+use crate::core::{AckHeard, DisputeGrade, JournalKind, Restored, RestoredRecord, Restoring};
 
 /// First record of a journal: since when it is complete.
 const KIND_OPENED: u8 = 0;
@@ -31,45 +31,50 @@ struct Record {
 #[derive(Clone, Debug)]
 pub(crate) struct RouterJournal(Journal);
 
-/// What a journal held when it was opened.
+/// What is left to say of a journal that was read.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// To go on writing.
     pub(crate) journal: RouterJournal,
-    /// Since when it is complete.
-    pub(crate) since: UnixSeconds,
     /// When the last record was written.
     pub(crate) last: Option<UnixMicros>,
-    /// The records.
-    pub(crate) records: Vec<Restored>,
+    /// Records that were read.
+    pub(crate) records: u64,
 }
 
 impl RouterJournal {
-    /// Opens or begins the journal in `dir`.
-    pub(crate) async fn open(dir: &Path, now: UnixMicros) -> Result<Opened, JournalError> {
-        let (journal, entries) = Journal::open(dir)?;
-        let mut since = None;
-        let mut last = None;
-        let mut records = Vec::with_capacity(entries.len());
-        for entry in &entries {
+    /// Opens or begins the journal in `dir`, and hands over what is in it, part by part.
+    pub(crate) async fn open(
+        dir: &Path,
+        now: UnixMicros,
+        mut restore: impl FnMut(Restoring),
+    ) -> Result<Opened, JournalError> {
+        let (mut is_begun, mut last, mut records) = (false, None, 0_u64);
+        let journal = Journal::open_with(dir, |entry| {
             let Ok(record) = serde_json::from_slice::<Record>(&entry.payload) else {
                 tracing::error!(offset = entry.offset, "a journal record cannot be read; it is left out");
-                continue;
+                return Ok(());
             };
             last = Some(record.at);
-            if entry.kind == KIND_OPENED {
-                since = since.or_else(|| Some(record.at.seconds()));
-            } else if let Some(restored) = restored(entry, &record) {
-                records.push(Restored { at: record.at, record: restored });
+            if !core::mem::replace(&mut is_begun, true) {
+                restore(Restoring::Since(record.at.seconds()));
             }
+            if entry.kind != KIND_OPENED
+                && let Some(restored) = restored(&entry, &record)
+            {
+                records = records.saturating_add(1);
+                restore(Restoring::Record(Restored { at: record.at, record: restored }));
+            }
+            Ok::<(), JournalError>(())
+        })?;
+        let journal = Self(journal);
+        if !is_begun {
+            restore(Restoring::Since(now.seconds()));
+            let opened = Record { at: now, event: None, luck_permille: None, paid: None };
+            journal.append(KIND_OPENED, &opened).await?;
         }
-        let opened = Self(journal);
-        if since.is_none() {
-            opened
-                .append(KIND_OPENED, &Record { at: now, event: None, luck_permille: None, paid: None })
-                .await?;
-        }
-        Ok(Opened { journal: opened, since: since.unwrap_or_else(|| now.seconds()), last, records })
+        restore(Restoring::End);
+        Ok(Opened { journal, last, records })
     }
 
     /// Writes a ticket; it is durable when this resolves.

@@ -113,15 +113,13 @@ impl Router {
     async fn start(config: &RouterConfig, data: DataDir, pool: RelayPool) -> Result<Self, RunError> {
         let now = wall_clock::now();
         let signer = Signer::open(data.path(), config.passphrase.as_deref())?;
-        let opened = RouterJournal::open(&data.path().join("journal"), now).await?;
         let peers = config.settings.peers.iter().map(FollowedRouter::peer).collect();
         let mut core = RouterCore::new(now, terms(config, &signer))
             .following(peers)
             .keeping(config.settings.decisions.keep_inputs);
-        let records = opened.records.len();
-        let restore = Input::Restore { since: opened.since, records: opened.records };
-        core.handle(now, restore, &mut Vec::new());
-        tracing::info!(records, tickets = core.status(now).tickets, "journal read");
+        let restore = |part| core.handle(now, Input::Restore(part), &mut Vec::new());
+        let opened = RouterJournal::open(&data.path().join("journal"), now, restore).await?;
+        tracing::info!(records = opened.records, tickets = core.status(now).tickets, "journal read");
         Ok(Self {
             core,
             signer: Arc::new(signer),
