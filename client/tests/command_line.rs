@@ -204,3 +204,23 @@ fn a_deadline_below_a_second_is_a_timeout() {
         assert_eq!(exit(&world, &["chat", "--relay", &relay, "--timeout", timeout, "hi"]), 124, "{timeout}");
     }
 }
+
+/// Nodes that want a router, and a router that is announced and says nothing, are not an empty network.
+#[test]
+fn nodes_that_want_a_router_and_a_silent_router_are_said_with_a_way_out() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    world.node("node", &[&relay], "mock://local?tokens=4&token_ms=1&prefill_ms=1&slots=2");
+    world.wait_for_nodes(&[&relay], 1);
+    let check = |more: &[&str], exit: i32, code: &str, words: &str| {
+        let arguments = [&["chat", "--json", "hi"], more].concat();
+        let output = world.client(&[&relay], &arguments).output().unwrap();
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), error["error"]["code"].as_str()), (Some(exit), Some(code)));
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    check(&["--router", "self"], 5, "router_not_accepted", "--accept-self-dispatch");
+    world.signal("router", "-STOP");
+    check(&["--timeout", "3s"], 124, "timeout", "1 router was asked and did not answer in 3 s");
+}

@@ -100,7 +100,7 @@ impl From<ConfigError> for CliFailure {
 impl From<JobFailure> for CliFailure {
     fn from(failure: JobFailure) -> Self {
         let status = ExitStatus::of_failure(&failure);
-        let code = failure.refusal.code.as_str();
+        let code = failure.code();
         let mut message = failure.refusal.message.clone();
         if let Some(lie) = &failure.dishonest {
             message = format!("{message} (a router's quote did not hold: {lie})");
