@@ -224,3 +224,39 @@ fn nodes_that_want_a_router_and_a_silent_router_are_said_with_a_way_out() {
     world.signal("router", "-STOP");
     check(&["--timeout", "3s"], 124, "timeout", "1 router was asked and did not answer in 3 s");
 }
+
+/// Whoever asks for JSON gets one object, whatever happens.
+#[test]
+fn with_json_there_is_one_object_also_for_mistakes() {
+    let world = World::new();
+    let file = world.path().join("export.jsonl").display().to_string();
+    let data = world.path().join("data").display().to_string();
+    for (words, exit, has) in [
+        (&["chat", "--nope", "--json"][..], 2, "unexpected argument '--nope' found"),
+        (&["--json"], 2, "a command is missing"),
+        (&["--json", "chat", "--temperature", "NaN", "hi"], 2, "from 0 to 2"),
+        (&["chat", "--temperature", "-1", "hi", "--json"], 2, "from 0 to 2"),
+        (&["bench", "--json", "-"], 2, "--model"),
+        (&["chat", "--timeout", "soon", "hi", "--json"], 3, "timeout"),
+        (&["receipts", "export", "--json", "--data", &data], 2, "leave out --json"),
+        (&["receipts", "export", &file, "--json", "--data", &data], 0, "\"receipts\":0"),
+        (&["completions", "bash", "--json"], 2, "leave out --json"),
+        (&["schema", "--json"], 0, "\"export\""),
+        (&["schema", "answer", "--json"], 0, "AnswerOutput"),
+        (&["schema", "nothing", "--json"], 2, "one of answer"),
+    ] {
+        let output = world.command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{words:?}");
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(object.to_string().contains(has), "{words:?}: {object}");
+        if exit != 0 {
+            network::schema::validate("error", &object);
+            assert_eq!(object["error"]["exit"], exit, "{words:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("error:") || words.len() == 1);
+        }
+    }
+    let plain = world.command(&["chat", "--nope"]).output().unwrap();
+    assert!(plain.stdout.is_empty() && !plain.stderr.is_empty());
+    let named = world.command(&["bench", "--json", "result.json"]).output().unwrap();
+    assert!(named.stdout.is_empty(), "the object was wanted in a file");
+}

@@ -378,6 +378,17 @@ pub struct VerifyOutput {
     pub reason: Option<String>,
 }
 
+/// `fedai receipts export FILE`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ExportOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// File that was written.
+    pub file: String,
+    /// Receipts in it.
+    pub receipts: u64,
+}
+
 /// `fedai key`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KeyOutput {

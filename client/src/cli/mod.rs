@@ -30,6 +30,7 @@ pub mod terminal;
 pub mod up;
 mod up_once;
 pub mod up_runner;
+mod usage_error;
 pub mod why;
 
 use std::ffi::OsString;
@@ -100,7 +101,10 @@ pub async fn execute(arguments: Vec<OsString>) -> ExitCode {
         "relay-bridge" => fedai_relay_bridge::cli::execute(Parser::parse_from(rest())).await,
         "router-agent" => fedai_router_agent::cli::execute(Parser::parse_from(rest())).await,
         "node-agent" => fedai_node_agent::cli::execute(Parser::parse_from(rest())).await,
-        _ => execute_own(Cli::parse_from(&arguments)).await,
+        _ => match Cli::try_parse_from(&arguments) {
+            Ok(cli) => execute_own(cli).await,
+            Err(error) => usage_error::report(&error, &arguments),
+        },
     }
 }
 
@@ -150,7 +154,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
         Command::Receipts(command) => receipts::run(global, &command),
         Command::Key(command) => key::run(global, command),
         Command::Doctor => doctor::run(global).await,
-        Command::Completions(arguments) => completions::run(&arguments),
-        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Completions(arguments) => completions::run(global, &arguments),
+        Command::Schema(arguments) => schema::run(global, &arguments),
     }
 }
