@@ -69,6 +69,12 @@ fn temperature(text: &str) -> Result<f64, String> {
 }
 
 impl JobFlags {
+    /// A job of this size in which nothing else is decided.
+    #[must_use]
+    pub const fn plain(model: Option<String>, max_tokens: u32) -> Self {
+        Self { model, max_tokens, temperature: None, seed: None, on_break: BreakPolicy::Continue }
+    }
+
     /// The model to ask for, in lower case as offers name it.
     #[must_use]
     pub fn model(&self, settings: &Settings) -> Option<String> {

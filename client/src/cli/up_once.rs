@@ -13,7 +13,7 @@ use super::chat::{buy_live, cancel_on_signal};
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::Settings;
-use super::job_flags::{BreakPolicy, JobFlags, not_empty};
+use super::job_flags::{JobFlags, not_empty};
 use super::terminal;
 use super::up::UpArgs;
 use crate::core::job_ending::JobFailure;
@@ -86,13 +86,7 @@ fn spec(
     contacts: &[RouterContact],
     prompt: &str,
 ) -> Result<JobSpec, CliFailure> {
-    let flags = JobFlags {
-        model: arguments.model.clone(),
-        max_tokens: arguments.max_tokens,
-        temperature: None,
-        seed: None,
-        on_break: BreakPolicy::Continue,
-    };
+    let flags = JobFlags::plain(arguments.model.clone(), arguments.max_tokens);
     let mut fields = flags.request_fields(flags.model(settings).as_deref());
     fields.insert("messages".into(), Value::Array(vec![json!({"role": "user", "content": prompt})]));
     flags.spec(settings, JobEndpoint::Chat, fields, contacts, None)
