@@ -260,3 +260,37 @@ fn with_json_there_is_one_object_also_for_mistakes() {
     let named = world.command(&["bench", "--json", "result.json"]).output().unwrap();
     assert!(named.stdout.is_empty(), "the object was wanted in a file");
 }
+
+/// One table for both agents: a service manager does not care which of them it started.
+#[test]
+fn agents_end_with_the_codes_of_the_manual() {
+    let world = World::new();
+    let data = world.path().join("agent").display().to_string();
+    let nowhere = ["--relay", "ws://127.0.0.1:1"];
+    let mock = ["--runner", "mock"];
+    for (agents, words, code) in [
+        (&["router-agent", "node-agent"][..], &["--nope"][..], 2),
+        (&["router-agent", "node-agent"], &["--relay", "http://x"], 3),
+        (&["router-agent", "node-agent"], &["--config", "missing.toml", "--relay", "ws://127.0.0.1:1"], 3),
+        (&["router-agent", "node-agent"], &["--data", "/dev/null/data", "--relay", "ws://127.0.0.1:1"], 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "foo"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "http://192.0.2.1:8080"]].concat(), 3),
+        (
+            &["node-agent"],
+            &[&nowhere[..], &["--runner", "http://127.0.0.1:1", "--runner-kind", "x"]].concat(),
+            3,
+        ),
+        (&["node-agent"], &[&nowhere[..], &mock, &["--gateway", "localhost"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &mock, &["--router", "bob"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "auto", "--runner-ports", "1"]].concat(), 5),
+    ] {
+        for agent in agents {
+            let folder = ["--data", &data];
+            let more = if words.contains(&"--data") { &[][..] } else { &folder };
+            let output = world.command(&[&[*agent, "run"], words, more].concat()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{agent} {words:?}\n{said}");
+            assert!(said.contains("error: "), "{agent} {words:?}\n{said}");
+        }
+    }
+}
