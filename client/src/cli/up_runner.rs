@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fedai_node_agent::shell::config::RunnerChoice;
 use fedai_node_agent::shell::runner_source::{INSTALLED_ALIAS, SourceError, open_runner};
 use fedai_node_agent::shell::runners::discovery::discover;
-use fedai_node_agent::shell::runners::{self, RunnerError, RunnerOptions};
+use fedai_node_agent::shell::runners::{self, OpenError, RunnerError, RunnerOptions};
+use fedai_node_agent::shell::sandbox::UrlError;
 use fedai_node_agent::shell::supervisor::{Handle, State, Status};
 
 use super::exit_code::ExitStatus;
@@ -48,15 +49,20 @@ pub async fn find_runner(named: Option<&str>, ports: &[u16], data: &Path) -> Res
 /// A named runner that nobody answers for is an error at once, not after the node has waited for it.
 async fn choice_of(url: &str) -> Result<RunnerChoice, CliFailure> {
     let is_mock = url.starts_with("mock:");
-    let runner = runners::open(if is_mock { "mock" } else { "openai" }, url, RunnerOptions::default())
-        .map_err(|error| CliFailure::usage(format!("--runner {url:?}: {error}")))?;
+    let runner = runners::open(if is_mock { "mock" } else { "openai" }, url, RunnerOptions::default());
+    let runner = runner.map_err(|error| match error {
+        OpenError::Url(UrlError::Remote { .. }) => {
+            CliFailure::usage(format!("--runner {url}: fedai up takes runners of this machine only"))
+                .hint("sell from another machine with: node-agent run --allow-remote-runner --runner URL")
+        }
+        error => CliFailure::usage(format!("--runner {url:?}: {error}")),
+    })?;
     if is_mock {
         return Ok(RunnerChoice::Opened(runner));
     }
     match runner.list_models().await {
         Err(error @ RunnerError::Unreachable) => {
-            let text = format!("--runner {url}: {error}\nhint: is it running, and is this its address?");
-            Err(CliFailure::new(ExitStatus::NoMatch, "runner", text))
+            Err(CliFailure::new(ExitStatus::NoMatch, "runner", format!("--runner {url}: {error}")))
         }
         _ => Ok(RunnerChoice::Url { url: url.to_owned(), kind: None }),
     }

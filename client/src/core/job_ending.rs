@@ -139,16 +139,19 @@ impl JobFailure {
         }
     }
 
-    /// A way out.
+    /// A way out; none for who wanted out.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.refusal.code == RefusalCode::Cancelled {
+            return None;
+        }
         if self.dishonest.is_some() {
-            return "a router's quote did not hold; name another one with --router";
+            return Some("a router's quote did not hold; name another one with --router");
         }
         if let Some(unheard) = self.unheard {
-            return unheard.hint();
+            return Some(unheard.hint());
         }
-        match self.refusal.code {
+        Some(match self.refusal.code {
             RefusalCode::NoNode | RefusalCode::UnknownModel => {
                 "see what is offered: fedai models; or leave out --model"
             }
@@ -169,6 +172,6 @@ impl JobFailure {
                 "this version pays for nothing: only free offers can be used"
             }
             _ => "try again; see what was considered: fedai quote",
-        }
+        })
     }
 }
