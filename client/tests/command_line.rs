@@ -8,6 +8,25 @@ use fedai_client::cli::schema::{file_text, schemas};
 use network::{World, json, with_input};
 use serde_json::Value;
 
+/// Variables that are set to nothing, as compose files do, are none that are set.
+const NOTHING: [(&str, &str); 15] = [
+    ("FEDAI_RELAYS", ""),
+    ("FEDAI_ROUTER", ""),
+    ("FEDAI_MODE", ""),
+    ("FEDAI_MAX_PRICE", ""),
+    ("FEDAI_DIRECT", ""),
+    ("FEDAI_TIMEOUT", ""),
+    ("FEDAI_DATA", ""),
+    ("FEDAI_CONFIG", ""),
+    ("FEDAI_MODEL", ""),
+    ("FEDAI_RUNNER", ""),
+    ("FEDAI_RUNNER_KIND", ""),
+    ("FEDAI_GATEWAY", ""),
+    ("FEDAI_NODE_NAME", ""),
+    ("FEDAI_ALLOW_REMOTE_RUNNER", ""),
+    ("FEDAI_ROUTER_PASSPHRASE", ""),
+];
+
 fn exit(world: &World, arguments: &[&str]) -> i32 {
     world.command(arguments).output().unwrap().status.code().unwrap()
 }
@@ -28,6 +47,12 @@ fn exit_codes_are_what_the_manual_says() {
         Some(2),
         "a prompt that no node takes is refused before anybody is asked"
     );
+    let mut empty = world.command(&["chat", "--relay", "ws://127.0.0.1:1", "hi"]);
+    assert_eq!(
+        empty.envs(NOTHING).output().unwrap().status.code(),
+        Some(4),
+        "empty variables are no settings"
+    );
     assert_eq!(exit(&world, &["why", "abcdef", "--data", "nowhere"]), 1);
     assert_eq!(exit(&world, &["schema", "nothing"]), 2);
 }
@@ -41,8 +66,9 @@ fn an_agent_without_a_relay_gives_up_with_the_code_of_the_manual() {
         &["node-agent", "run", "--runner-kind", "mock", "--runner", "mock://local"],
     ];
     for part in parts {
-        let output =
-            world.command(part).args(["--relay", "ws://127.0.0.1:1", "--data", &data]).output().unwrap();
+        let mut command = world.command(part);
+        command.args(["--relay", "ws://127.0.0.1:1", "--data", &data]).envs(NOTHING);
+        let output = command.output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(4), "{part:?}\n{said}");
@@ -293,4 +319,20 @@ fn agents_end_with_the_codes_of_the_manual() {
             assert!(said.contains("error: "), "{agent} {words:?}\n{said}");
         }
     }
+}
+
+#[test]
+fn colours_of_log_lines_are_those_of_the_flag() {
+    let world = World::new();
+    let said = |more: &[&str]| {
+        let mut command = world.command(&["models", "--relay", "ws://127.0.0.1:1", "--timeout", "2s"]);
+        let output = command.args(more).env("RUST_LOG", "debug").env("CLICOLOR_FORCE", "1").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("DEBUG"), "{said}");
+        said
+    };
+    assert!(said(&["--color", "always"]).contains('\u{1b}'));
+    assert!(said(&[]).contains('\u{1b}'), "the variable forces them");
+    assert!(!said(&["--color", "never"]).contains('\u{1b}'));
+    assert!(!said(&["--color", "always", "--log-format", "json"]).contains('\u{1b}'));
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use fedai_node_agent::cli::{Cli, execute};
+use fedai_node_agent::cli::execute;
+use fedai_relay_bridge::environment::parse_or_exit;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse_or_exit(std::env::args_os());
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         // On a worker thread: whatever runs on the main one is woken across threads, once for each event.
         Ok(runtime) => {

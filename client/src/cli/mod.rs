@@ -38,6 +38,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use fedai_relay_bridge::environment::{self, parse_or_exit};
+
 use exit_code::ExitStatus;
 use failure::CliFailure;
 use global_flags::GlobalFlags;
@@ -98,10 +100,10 @@ pub async fn execute(arguments: Vec<OsString>) -> ExitCode {
     let agent = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let rest = || arguments.iter().skip(1).cloned();
     match agent {
-        "relay-bridge" => fedai_relay_bridge::cli::execute(Parser::parse_from(rest())).await,
-        "router-agent" => fedai_router_agent::cli::execute(Parser::parse_from(rest())).await,
-        "node-agent" => fedai_node_agent::cli::execute(Parser::parse_from(rest())).await,
-        _ => match Cli::try_parse_from(&arguments) {
+        "relay-bridge" => fedai_relay_bridge::cli::execute(parse_or_exit(rest())).await,
+        "router-agent" => fedai_router_agent::cli::execute(parse_or_exit(rest())).await,
+        "node-agent" => fedai_node_agent::cli::execute(parse_or_exit(rest())).await,
+        _ => match environment::parse::<Cli>(&arguments) {
             Ok(cli) => execute_own(cli).await,
             Err(error) => usage_error::report(&error, &arguments),
         },
