@@ -27,8 +27,8 @@ pub struct Cli {
     command: Command,
 }
 
-const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration, 4 no relay, 7 a record \
-                          does not hold.";
+const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration, 4 no relay, \
+                          7 a record does not hold.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -1,6 +1,6 @@
 //! `fedai doctor`: what is in order and what is not, each with a way out. It changes nothing and shows no secret.
 //!
-//! Clocks are compared with what others say afresh: a stored event tells when it was written, not what time it is there.
+//! Clocks are compared with what others say afresh: a stored event tells when it was written, not what time it is now.
 //! Routers are asked for a price, which they answer at once; where none does, a node says its load within seconds.
 
 use std::time::Duration;

@@ -158,7 +158,8 @@ fn export(global: &GlobalFlags, store: &ReceiptStore, file: Option<&Path>) -> Re
     let Some(path) = file else {
         // Many lines, which a reader of one object would not expect.
         if global.json() {
-            let text = "--json needs a file to export to\nhint: what is exported is JSON, a line each: leave out --json";
+            let text =
+                "--json needs a file to export to\nhint: leave out --json: the export is JSON, a line each";
             return Err(CliFailure::usage(text));
         }
         terminal::print(&store.export()?)?;

@@ -1,5 +1,5 @@
-//! A command line that is not understood: clap's words on stderr, and the same as an object on stdout for a program that
-//! asked for JSON anywhere in it.
+//! A command line that is not understood: clap's words on stderr, and the same as an object on stdout for a program
+//! that asked for JSON anywhere in it.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
