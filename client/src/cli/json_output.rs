@@ -482,4 +482,6 @@ pub struct LaunchOutput {
     pub models: Vec<String>,
     /// True when the file was written.
     pub written: bool,
+    /// Command that is still to be run; none for most programs.
+    pub then: Option<String>,
 }
