@@ -30,7 +30,8 @@ pub struct FoundRunner {
     pub process: Option<Handle>,
 }
 
-/// Finds or starts a runner; `data` is where a started one has its folder. Nothing is fetched for a model that it is not.
+/// Finds or starts a runner; `data` is where a started one has its folder. Nothing is fetched for a model that it is
+/// not.
 pub async fn find_runner(
     named: Option<&str>,
     ports: &[u16],
