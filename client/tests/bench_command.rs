@@ -3,6 +3,7 @@
 
 mod network;
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use network::openai_server::{Manner, OpenAiServer};
@@ -133,4 +134,33 @@ fn the_networks_endpoint_is_measured_beside_its_own_runner() {
         .command(&["--json", "bench", "--url", &direct, "--model", "served", "--requests", "2"])
         .output();
     schema::validate("bench", &json(&plain.unwrap()));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_gives_what_was_measured_until_then() {
+    let world = World::new();
+    let file = world.path().join("bench.json").display().to_string();
+    for pace in [["--concurrency", "4"], ["--rate", "200"]] {
+        let delays = Manner { first: Duration::from_millis(10), ..Manner::default() };
+        let server = OpenAiServer::with(WORDS, delays);
+        let words = ["bench", "--url", &server.url, "--model", "m", "--requests", "100000", "--json", &file];
+        let mut command = world.command(&[&words[..], &pace].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        network::wait_for("some requests", || (server.seen.lock().unwrap().len() > 40).then_some(()));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{pace:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(&server.url), "the table is printed");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("interrupted: what follows is of") && said.contains("of 100000"), "{said}");
+        let result: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        schema::validate("bench", &result);
+        let target = &result["targets"][&server.url];
+        assert_eq!((&result["interrupted"], &target["errors"]), (&true.into(), &0.into()), "{result}");
+        assert!(
+            target["answers"].as_u64().unwrap() > 10 && target["requests_per_second"].as_f64() > Some(1.0)
+        );
+    }
 }

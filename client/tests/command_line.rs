@@ -8,6 +8,25 @@ use fedai_client::cli::schema::{file_text, schemas};
 use network::{World, json, with_input};
 use serde_json::Value;
 
+/// Variables that are set to nothing, as compose files do, are none that are set.
+const NOTHING: [(&str, &str); 15] = [
+    ("FEDAI_RELAYS", ""),
+    ("FEDAI_ROUTER", ""),
+    ("FEDAI_MODE", ""),
+    ("FEDAI_MAX_PRICE", ""),
+    ("FEDAI_DIRECT", ""),
+    ("FEDAI_TIMEOUT", ""),
+    ("FEDAI_DATA", ""),
+    ("FEDAI_CONFIG", ""),
+    ("FEDAI_MODEL", ""),
+    ("FEDAI_RUNNER", ""),
+    ("FEDAI_RUNNER_KIND", ""),
+    ("FEDAI_GATEWAY", ""),
+    ("FEDAI_NODE_NAME", ""),
+    ("FEDAI_ALLOW_REMOTE_RUNNER", ""),
+    ("FEDAI_ROUTER_PASSPHRASE", ""),
+];
+
 fn exit(world: &World, arguments: &[&str]) -> i32 {
     world.command(arguments).output().unwrap().status.code().unwrap()
 }
@@ -28,6 +47,12 @@ fn exit_codes_are_what_the_manual_says() {
         Some(2),
         "a prompt that no node takes is refused before anybody is asked"
     );
+    let mut empty = world.command(&["chat", "--relay", "ws://127.0.0.1:1", "hi"]);
+    assert_eq!(
+        empty.envs(NOTHING).output().unwrap().status.code(),
+        Some(4),
+        "empty variables are no settings"
+    );
     assert_eq!(exit(&world, &["why", "abcdef", "--data", "nowhere"]), 1);
     assert_eq!(exit(&world, &["schema", "nothing"]), 2);
 }
@@ -41,8 +66,9 @@ fn an_agent_without_a_relay_gives_up_with_the_code_of_the_manual() {
         &["node-agent", "run", "--runner-kind", "mock", "--runner", "mock://local"],
     ];
     for part in parts {
-        let output =
-            world.command(part).args(["--relay", "ws://127.0.0.1:1", "--data", &data]).output().unwrap();
+        let mut command = world.command(part);
+        command.args(["--relay", "ws://127.0.0.1:1", "--data", &data]).envs(NOTHING);
+        let output = command.output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert_eq!(output.status.code(), Some(4), "{part:?}\n{said}");
@@ -203,4 +229,110 @@ fn a_deadline_below_a_second_is_a_timeout() {
     for timeout in ["10ms", "300ms", "1500ms"] {
         assert_eq!(exit(&world, &["chat", "--relay", &relay, "--timeout", timeout, "hi"]), 124, "{timeout}");
     }
+}
+
+/// Nodes that want a router, and a router that is announced and says nothing, are not an empty network.
+#[test]
+fn nodes_that_want_a_router_and_a_silent_router_are_said_with_a_way_out() {
+    let mut world = World::new();
+    let relay = world.relay("relay");
+    world.router(&[&relay]);
+    world.node("node", &[&relay], "mock://local?tokens=4&token_ms=1&prefill_ms=1&slots=2");
+    world.wait_for_nodes(&[&relay], 1);
+    let check = |more: &[&str], exit: i32, code: &str, words: &str| {
+        let arguments = [&["chat", "--json", "hi"], more].concat();
+        let output = world.client(&[&relay], &arguments).output().unwrap();
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), error["error"]["code"].as_str()), (Some(exit), Some(code)));
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    check(&["--router", "self"], 5, "router_not_accepted", "--accept-self-dispatch");
+    world.signal("router", "-STOP");
+    check(&["--timeout", "3s"], 124, "timeout", "1 router was asked and did not answer in 3 s");
+}
+
+/// Whoever asks for JSON gets one object, whatever happens.
+#[test]
+fn with_json_there_is_one_object_also_for_mistakes() {
+    let world = World::new();
+    let file = world.path().join("export.jsonl").display().to_string();
+    let data = world.path().join("data").display().to_string();
+    for (words, exit, has) in [
+        (&["chat", "--nope", "--json"][..], 2, "unexpected argument '--nope' found"),
+        (&["--json"], 2, "a command is missing"),
+        (&["--json", "chat", "--temperature", "NaN", "hi"], 2, "from 0 to 2"),
+        (&["chat", "--temperature", "-1", "hi", "--json"], 2, "from 0 to 2"),
+        (&["bench", "--json", "-"], 2, "--model"),
+        (&["chat", "--timeout", "soon", "hi", "--json"], 3, "timeout"),
+        (&["receipts", "export", "--json", "--data", &data], 2, "leave out --json"),
+        (&["receipts", "export", &file, "--json", "--data", &data], 0, "\"receipts\":0"),
+        (&["completions", "bash", "--json"], 2, "leave out --json"),
+        (&["schema", "--json"], 0, "\"export\""),
+        (&["schema", "answer", "--json"], 0, "AnswerOutput"),
+        (&["schema", "nothing", "--json"], 2, "one of answer"),
+    ] {
+        let output = world.command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{words:?}");
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(object.to_string().contains(has), "{words:?}: {object}");
+        if exit != 0 {
+            network::schema::validate("error", &object);
+            assert_eq!(object["error"]["exit"], exit, "{words:?}");
+            assert!(String::from_utf8_lossy(&output.stderr).contains("error:") || words.len() == 1);
+        }
+    }
+    let plain = world.command(&["chat", "--nope"]).output().unwrap();
+    assert!(plain.stdout.is_empty() && !plain.stderr.is_empty());
+    let named = world.command(&["bench", "--json", "result.json"]).output().unwrap();
+    assert!(named.stdout.is_empty(), "the object was wanted in a file");
+}
+
+/// One table for both agents: a service manager does not care which of them it started.
+#[test]
+fn agents_end_with_the_codes_of_the_manual() {
+    let world = World::new();
+    let data = world.path().join("agent").display().to_string();
+    let nowhere = ["--relay", "ws://127.0.0.1:1"];
+    let mock = ["--runner", "mock"];
+    for (agents, words, code) in [
+        (&["router-agent", "node-agent"][..], &["--nope"][..], 2),
+        (&["router-agent", "node-agent"], &["--relay", "http://x"], 3),
+        (&["router-agent", "node-agent"], &["--config", "missing.toml", "--relay", "ws://127.0.0.1:1"], 3),
+        (&["router-agent", "node-agent"], &["--data", "/dev/null/data", "--relay", "ws://127.0.0.1:1"], 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "foo"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "http://192.0.2.1:8080"]].concat(), 3),
+        (
+            &["node-agent"],
+            &[&nowhere[..], &["--runner", "http://127.0.0.1:1", "--runner-kind", "x"]].concat(),
+            3,
+        ),
+        (&["node-agent"], &[&nowhere[..], &mock, &["--gateway", "localhost"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &mock, &["--router", "bob"]].concat(), 3),
+        (&["node-agent"], &[&nowhere[..], &["--runner", "auto", "--runner-ports", "1"]].concat(), 5),
+    ] {
+        for agent in agents {
+            let folder = ["--data", &data];
+            let more = if words.contains(&"--data") { &[][..] } else { &folder };
+            let output = world.command(&[&[*agent, "run"], words, more].concat()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{agent} {words:?}\n{said}");
+            assert!(said.contains("error: "), "{agent} {words:?}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn colours_of_log_lines_are_those_of_the_flag() {
+    let world = World::new();
+    let said = |more: &[&str]| {
+        let mut command = world.command(&["models", "--relay", "ws://127.0.0.1:1", "--timeout", "2s"]);
+        let output = command.args(more).env("RUST_LOG", "debug").env("CLICOLOR_FORCE", "1").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("DEBUG"), "{said}");
+        said
+    };
+    assert!(said(&["--color", "always"]).contains('\u{1b}'));
+    assert!(said(&[]).contains('\u{1b}'), "the variable forces them");
+    assert!(!said(&["--color", "never"]).contains('\u{1b}'));
+    assert!(!said(&["--color", "always", "--log-format", "json"]).contains('\u{1b}'));
 }

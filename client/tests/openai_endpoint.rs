@@ -223,6 +223,27 @@ async fn strangers_pages_and_hosts_are_kept_out_and_keys_are_asked_for() {
     assert!(!log.contains(KEY), "a key in the log");
 }
 
+/// Programs repeat 503 and 504 by themselves, and a 404 never.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_routers_and_lost_relays_are_worth_another_try() {
+    let mut world = World::new();
+    let url = endpoint(&mut world, "mock://local?tokens=3", &["--timeout", "3s"]);
+    let ask = async || {
+        let response = post(&url, "/chat/completions", &chat("hi")).await;
+        let status = response.status().as_u16();
+        let error: Value = response.json().await.unwrap();
+        (status, error["error"]["code"].as_str().unwrap().to_owned(), error["error"]["message"].to_string())
+    };
+    world.signal("router", "-STOP");
+    let (status, code, message) = ask().await;
+    assert_eq!((status, code.as_str()), (504, "timeout"), "{message}");
+    assert!(message.contains("1 router was asked and did not answer in 3 s"), "{message}");
+    world.kill("relay");
+    let (status, code, message) = ask().await;
+    assert_eq!((status, code.as_str()), (503, "no_relay"), "{message}");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_the_running_answer_end() {

@@ -64,3 +64,25 @@ fn up_stays_says_what_it_started_serves_a_chat_and_stops_on_sigterm() {
     assert!(stop.success());
     assert_eq!(world.exit_code("up"), Some(0), "{}", std::fs::read_to_string(world.log("up")).unwrap());
 }
+
+/// Nothing is fetched or waited for where no model of that name will come.
+#[test]
+fn a_model_that_is_not_there_is_said_at_once_with_those_that_are() {
+    let world = World::new();
+    for (runner, there) in [
+        (&["--runner", "mock://local?tokens=6"][..], "there is: mock-words"),
+        (&[], "there is: smollm2-135m-instruct"),
+    ] {
+        let words = ["up", "--once", "hi", "--model", "nope", "--json", "--relay-listen", "127.0.0.1:0"];
+        let mut command = world.command(&[&words[..], runner].concat());
+        let begun = std::time::Instant::now();
+        let output = command.env("FEDAI_RUNNER_PORTS", "").output().unwrap();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+        let error: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(error["error"]["code"], "unknown_model");
+        assert!(error["error"]["message"].as_str().unwrap().contains(there), "{error}");
+    }
+    let alone = world.command(&["up", "--model", "nope"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2), "a model is for the one question");
+}

@@ -3,7 +3,7 @@
 //! Two signs: fresh events of several authors whose `created_at` differs from our time by the same amount, and relays
 //! that refuse our events for their time. Warns at most once in ten minutes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use fedai_protocol::{PublicKey, UnixSeconds};
 
@@ -31,6 +31,10 @@ pub struct ClockSkewReport {
     pub seconds: i64,
     /// Samples behind it.
     pub samples: usize,
+    /// The same difference, each author's median counting once, however few they are.
+    pub between_authors: i64,
+    /// Authors heard.
+    pub authors: usize,
     /// Events that relays refused for their time.
     pub refusals: u64,
 }
@@ -63,15 +67,20 @@ impl ClockSkew {
     /// What was learnt so far.
     #[must_use]
     pub fn report(&self) -> ClockSkewReport {
-        let mut authors: Vec<PublicKey> = self.samples.iter().map(|(author, _)| *author).collect();
-        authors.sort_unstable();
-        authors.dedup();
-        let enough = self.samples.len() >= SAMPLES_MIN && authors.len() >= AUTHORS_MIN;
-        let mut differences: Vec<i64> = self.samples.iter().map(|(_, difference)| *difference).collect();
-        differences.sort_unstable();
-        let median = differences.get(differences.len() / 2).copied().unwrap_or(0);
-        let seconds = if enough { median } else { 0 };
-        ClockSkewReport { seconds, samples: self.samples.len(), refusals: self.refusals }
+        let mut by_author = BTreeMap::<PublicKey, Vec<i64>>::new();
+        for (author, difference) in &self.samples {
+            by_author.entry(*author).or_default().push(*difference);
+        }
+        let authors = by_author.len();
+        let enough = self.samples.len() >= SAMPLES_MIN && authors >= AUTHORS_MIN;
+        let all = median(self.samples.iter().map(|(_, difference)| *difference).collect());
+        ClockSkewReport {
+            seconds: if enough { all } else { 0 },
+            samples: self.samples.len(),
+            between_authors: median(by_author.into_values().map(median).collect()),
+            authors,
+            refusals: self.refusals,
+        }
     }
 
     fn warn(&mut self, now: UnixSeconds) {
@@ -94,6 +103,11 @@ impl ClockSkew {
     }
 }
 
+fn median(mut differences: Vec<i64>) -> i64 {
+    differences.sort_unstable();
+    differences.get(differences.len() / 2).copied().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,9 +122,12 @@ mod tests {
         let now = UnixSeconds(10_000);
         let mut skew = ClockSkew::default();
         (0..20).for_each(|_| skew.observe(authors[0], UnixSeconds(5_000), now));
-        assert_eq!(skew.report().seconds, 0, "one author proves nothing");
+        let one = skew.report();
+        assert_eq!((one.seconds, one.authors), (0, 1), "one author proves nothing");
+        assert_eq!(one.between_authors, 5_000, "to a person it can be told");
         (0..60).for_each(|n| skew.observe(authors[n % 3 + 1], UnixSeconds(10_040), now));
-        assert_eq!(skew.report().seconds, -40);
+        let all = skew.report();
+        assert_eq!((all.seconds, all.between_authors, all.authors), (-40, -40, 4));
     }
 
     #[test]

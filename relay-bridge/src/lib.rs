@@ -15,6 +15,7 @@ mod deadline_timer;
 pub mod dev_relay;
 pub mod drop_counts;
 pub mod entropy;
+pub mod environment;
 mod event_budget;
 mod event_cache;
 mod event_store;

@@ -1,7 +1,5 @@
 //! Logs of all binaries: to stderr, as text or as one JSON object a line. `RUST_LOG` wins over the default level.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -14,19 +12,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for this process; a second call changes nothing.
+/// Starts logging for this process; a second call changes nothing. Colours are those that were chosen before.
 pub fn init(format: LogFormat, default_level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(default_level));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let outcome = match format {
-        // At a terminal the library asks `NO_COLOR` itself.
-        LogFormat::Text if std::io::stderr().is_terminal() => builder.try_init(),
-        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Text => builder.with_ansi(is_coloured()).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     // The only failure is that logging was started before, which is what was asked for.
     drop(outcome);
+}
+
+/// As all other words on stderr: what `--color` said, else `NO_COLOR` and its kin, else whether it is a terminal.
+fn is_coloured() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }
 
 /// Silences the crates of the Nostr library: they log whole messages at debug level (foreign text, and far too much

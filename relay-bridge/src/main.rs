@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use fedai_relay_bridge::cli::{Cli, execute};
+use fedai_relay_bridge::cli::execute;
+use fedai_relay_bridge::environment::parse_or_exit;
 use fedai_relay_bridge::runtime::{self, Share};
 
 fn main() -> ExitCode {
-    runtime::run(Share::Half, execute(Cli::parse()))
+    runtime::run(Share::Half, execute(parse_or_exit(std::env::args_os())))
 }

@@ -18,7 +18,7 @@ use crate::shell::config::RouterSettings;
 
 /// Decides who serves a job: quotes, tickets, trust, receipts. Never sees a prompt.
 #[derive(Debug, Parser)]
-#[command(name = "router-agent", version)]
+#[command(name = "router-agent", version, after_help = AFTER_HELP)]
 pub struct Cli {
     /// How log lines look.
     #[arg(long, global = true, value_enum, default_value = "text")]
@@ -26,6 +26,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const AFTER_HELP: &str = "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration, 4 no relay, \
+                          7 a record does not hold.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

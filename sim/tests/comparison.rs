@@ -137,3 +137,31 @@ fn every_documented_command_is_understood() {
     }
     assert!(understood >= 5, "only {understood} commands found");
 }
+
+/// Whoever writes a list with spaces means a list, and a word that is none of it is named with the form that is wanted.
+#[test]
+fn lists_are_read_with_commas_and_with_spaces_and_mistakes_say_the_form() {
+    let parse = |line: &str| {
+        let words = std::iter::once("fedai-sim").chain(line.split(' '));
+        Cli::command().try_get_matches_from(words).map_err(|error| error.to_string())
+    };
+    for list in
+        ["--policies jsq,p2c --seeds 2", "--policies jsq p2c --seeds 2", "--policies jsq --policies p2c"]
+    {
+        let matches = parse(&format!("compare --trace t --out o {list}")).unwrap();
+        let (_, compare) = matches.subcommand().unwrap();
+        let read: Vec<&String> = compare.get_many("policies").unwrap().collect();
+        assert_eq!(read, ["jsq", "p2c"], "{list}");
+    }
+    for right in ["--only-jobs 3,17", "--only-jobs none", "--only relay-drop,node-crash.1", "--only none"] {
+        assert!(parse(&format!("swarm {right}")).is_ok(), "{right}");
+    }
+    for (wrong, words) in [
+        ("swarm --only-jobs x", "\"x\" is no number of a job; write 3 or 3,17"),
+        ("swarm --only relay-dorp", "`fedai-sim list` names them"),
+        ("compare --trace t --out o --policies jsq best", "possible values: fedai, jsq"),
+    ] {
+        let said = parse(wrong).unwrap_err();
+        assert!(said.contains(words), "{wrong}: {said}");
+    }
+}

@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bench_output::BenchOutput;
 use super::bench_plot::BenchPlot;
-use super::chat::wait_for_signal;
+use super::chat::cancel_on_signal;
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::{GlobalFlags, Settings};
 use super::json_wish::JsonWish;
 use super::terminal;
-use crate::shell::load_test::{self, LoadPlan, Pace, Quantiles, Tally, Target, TargetError};
+use crate::shell::load_test::{self, LoadPlan, Measured, Pace, Quantiles, Tally, Target, TargetError};
 
 /// Requests a second beyond which this program would be what is measured.
 const RATE_MAX: f64 = 100_000.0;
@@ -78,30 +78,17 @@ pub async fn run(global: &GlobalFlags, arguments: BenchArgs) -> Result<ExitStatu
     let targets = targets(&arguments)?;
     let plan = Arc::new(plan(&settings, &arguments));
     let bar = progress_bar(&settings, u64::from(arguments.requests).saturating_mul(targets.len() as u64));
-    let measuring = load_test::run(Arc::clone(&plan), &targets, || bar.inc(1));
-    let tallies = tokio::select! {
-        tallies = Box::pin(measuring) => tallies.map_err(failure),
-        () = wait_for_signal() => {
-            bar.finish_and_clear();
-            return Ok(ExitStatus::Interrupted);
-        }
-    };
+    let cancel = cancel_on_signal();
+    let outcome = Box::pin(load_test::run(Arc::clone(&plan), &targets, &cancel.token, || bar.inc(1))).await;
     bar.finish_and_clear();
-    let tallies = tallies?;
+    let Measured { tallies, is_whole } = outcome.map_err(failure)?;
     let measured: Vec<(&str, &Tally)> = targets.iter().map(|target| target.url()).zip(&tallies).collect();
-    let output = BenchOutput::new(&plan, &measured);
-    // First what was measured: it is not lost with a file that cannot be written.
-    match &global.json_wish {
-        JsonWish::Stdout => terminal::print_json(&output)?,
-        JsonWish::No => print(&measured, plan.is_streamed)?,
-        JsonWish::File(path) => {
-            print(&measured, plan.is_streamed)?;
-            let text = serde_json::to_string_pretty(&output).map_err(std::io::Error::from)?;
-            write(path, &format!("{text}\n"))?;
-        }
+    if !is_whole {
+        say_interrupted(&measured, arguments.requests);
     }
-    if let Some(path) = &arguments.plot {
-        write(path, &BenchPlot::new(&measured, plan.is_streamed).to_svg())?;
+    hand_over(global, &arguments, &plan, &measured, is_whole)?;
+    if !is_whole {
+        return Ok(ExitStatus::Interrupted);
     }
     match measured.iter().find(|(_, tally)| tally.answers() == 0) {
         // The one object that was printed says it.
@@ -114,6 +101,42 @@ pub async fn run(global: &GlobalFlags, arguments: BenchArgs) -> Result<ExitStatu
         }
         None => Ok(ExitStatus::Success),
     }
+}
+
+/// The figures as a table, an object or a file, and the plot.
+fn hand_over(
+    global: &GlobalFlags,
+    arguments: &BenchArgs,
+    plan: &LoadPlan,
+    measured: &[(&str, &Tally)],
+    is_whole: bool,
+) -> Result<(), CliFailure> {
+    let output = BenchOutput::new(plan, measured, !is_whole);
+    let is_empty = measured.iter().all(|(_, tally)| tally.answers() + tally.failures() == 0);
+    // First what was measured: it is not lost with a file that cannot be written.
+    if matches!(global.json_wish, JsonWish::Stdout) {
+        terminal::print_json(&output)?;
+    } else if !is_empty {
+        print(measured, plan.is_streamed)?;
+    }
+    if let JsonWish::File(path) = &global.json_wish {
+        let text = serde_json::to_string_pretty(&output).map_err(std::io::Error::from)?;
+        write(path, &format!("{text}\n"))?;
+    }
+    match &arguments.plot {
+        Some(path) if !is_empty => write(path, &BenchPlot::new(measured, plan.is_streamed).to_svg()),
+        _ => Ok(()),
+    }
+}
+
+/// What the figures of a run that was stopped are of.
+fn say_interrupted(measured: &[(&str, &Tally)], requests: u32) {
+    let ended: u64 = measured.iter().map(|(_, tally)| tally.answers() + tally.failures()).sum();
+    let all = u64::from(requests).saturating_mul(measured.len() as u64);
+    terminal::say(&match ended {
+        0 => "interrupted before anything was measured".to_owned(),
+        ended => format!("interrupted: what follows is of {ended} requests of {all}"),
+    });
 }
 
 fn targets(arguments: &BenchArgs) -> Result<Vec<Arc<Target>>, CliFailure> {

@@ -20,6 +20,8 @@ pub struct BenchOutput {
     pub requests_per_second: f64,
     /// Requests without a good answer, all targets together.
     pub errors: u64,
+    /// True when the run was stopped before its end: the figures are of what was answered until then.
+    pub interrupted: bool,
 }
 
 /// What was asked for.
@@ -85,7 +87,7 @@ pub struct BenchQuantiles {
 
 impl BenchOutput {
     /// The result of a run.
-    pub(crate) fn new(plan: &LoadPlan, measured: &[(&str, &Tally)]) -> Self {
+    pub(crate) fn new(plan: &LoadPlan, measured: &[(&str, &Tally)], interrupted: bool) -> Self {
         let (mut targets, mut answers, mut errors, mut seconds) = (BTreeMap::new(), 0, 0_u64, 0.0);
         for (url, tally) in measured {
             answers += tally.answers();
@@ -109,7 +111,7 @@ impl BenchOutput {
             seed: plan.seed,
         };
         let requests_per_second = if seconds > 0.0 { answers as f64 / seconds } else { 0.0 };
-        Self { v: 1, plan, targets, requests_per_second, errors }
+        Self { v: 1, plan, targets, requests_per_second, errors, interrupted }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 
 use fedai_protocol::job_open::JobEndpoint;
+use fedai_relay_bridge::RelayRole;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use super::global_flags::Settings;
 use super::job_flags::{JobFlags, not_empty, read_prompt};
 use super::{chat_loop, terminal};
 use crate::core::job_spec::JobSpec;
+use crate::core::router_silence::Unheard;
 use crate::shell::buyer::{Bought, Buyer, HeldTicket, RouterContact};
 
 /// Flags of `fedai chat`.
@@ -118,6 +120,11 @@ pub(crate) async fn contacts(settings: &Settings, buyer: &Buyer) -> Result<Vec<R
     let patience = settings.timeout.min(std::time::Duration::from_secs(5));
     let contacts = buyer.routers(settings.router, patience).await;
     if contacts.is_empty() && settings.router != RouterWish::Own {
+        if buyer.pool().connected(RelayRole::Discovery) == 0 {
+            let text = "the connection to every relay was lost";
+            let failure = CliFailure::new(ExitStatus::NoRelay, "no_relay", text);
+            return Err(failure.hint(Unheard::Relays.hint()));
+        }
         let what = match settings.router {
             RouterWish::Named(key) => format!("router {} is not announced on these relays", key.to_hex()),
             _ => "no router is announced on these relays".to_owned(),

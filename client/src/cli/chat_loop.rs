@@ -148,7 +148,10 @@ async fn turn(
         Ok(None) => {}
         Err(failure) => {
             talk.messages.pop();
-            terminal::say(&failure.for_people());
+            match failure.status {
+                ExitStatus::Interrupted => terminal::say("stopped; this turn is forgotten"),
+                _ => terminal::say(&failure.for_people()),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use clap_complete::Shell;
 
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
+use super::global_flags::GlobalFlags;
 use super::terminal;
 
 /// Flags of `fedai completions`.
@@ -15,7 +16,11 @@ pub struct CompletionsArgs {
 }
 
 /// Runs the command.
-pub fn run(arguments: &CompletionsArgs) -> Result<ExitStatus, CliFailure> {
+pub fn run(global: &GlobalFlags, arguments: &CompletionsArgs) -> Result<ExitStatus, CliFailure> {
+    if global.json() {
+        let text = "a completion script is no JSON\nhint: leave out --json";
+        return Err(CliFailure::usage(text));
+    }
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::definition(), "fedai", &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;

@@ -1,22 +1,36 @@
 //! `fedai doctor`: what is in order and what is not, each with a way out. It changes nothing and shows no secret.
+//!
+//! Clocks are compared with what others say afresh: a stored event tells when it was written, not what time it is now.
+//! Routers are asked for a price, which they answer at once; where none does, a node says its load within seconds.
 
 use std::time::Duration;
 
 use fedai_node_agent::shell::runners::RunnerOptions;
 use fedai_node_agent::shell::runners::discovery::discover;
-use fedai_relay_bridge::{RelayRole, wall_clock};
+use fedai_protocol::event_kinds::LOAD_PING;
+use fedai_protocol::job_open::JobEndpoint;
+use fedai_relay_bridge::{ClockSkewReport, RelayRole, filters, wall_clock};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::{GlobalFlags, Settings};
+use super::job_flags::JobFlags;
 use super::json_output::{CheckRow, DoctorOutput};
 use super::terminal;
+use crate::core::job_ending::JobFailure;
 use crate::shell::buyer::Buyer;
+use crate::shell::job_run::JobRun;
 use crate::shell::network_view::NetworkView;
 use crate::shell::private_file;
 
 /// Largest difference of clocks that nobody has to care about, in seconds.
 const SKEW_SECONDS_MAX: u64 = 30;
+/// Wait for somebody to say the time: a little more than a node's longest pause between two words on its load.
+const CLOCK_WAIT: Duration = Duration::from_secs(16);
+/// Wait for routers to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(4);
 /// Wait for relays to list what is announced.
 const FETCH_WAIT: Duration = Duration::from_secs(5);
 
@@ -39,7 +53,7 @@ pub async fn run(global: &GlobalFlags) -> Result<ExitStatus, CliFailure> {
             checks.add("settings", "pass", format!("relays from {}", settings.relays_from), None);
             check_data(&settings, &mut checks);
             match settings.connect().await {
-                Ok(buyer) => check_network(&buyer, &mut checks).await,
+                Ok(buyer) => check_network(&settings, &buyer, &mut checks).await,
                 Err(failure) => {
                     let remedy = failure.hint.clone();
                     checks.add("relays", "fail", failure.message, remedy.as_deref());
@@ -85,8 +99,10 @@ fn check_data(settings: &Settings, checks: &mut Checks) {
     }
 }
 
-async fn check_network(buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
-    let now = wall_clock::now_seconds();
+async fn check_network(settings: &Settings, buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
+    let (now, until) = (wall_clock::now_seconds(), Instant::now() + CLOCK_WAIT);
+    let pings = vec![filters::of_kinds(&[LOAD_PING])];
+    let mut loads = buyer.pool().subscribe(RelayRole::Control, pings);
     let view = NetworkView::fetch_all(buyer.pool(), now, FETCH_WAIT).await;
     let mut statuses = buyer.pool().status();
     // One relay may have several connections: the one that was measured speaks for it.
@@ -107,17 +123,21 @@ async fn check_network(buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
             _ => checks.add("relays", "pass", format!("{}: {rtt}", relay.url), None),
         }
     }
-    let skew = buyer.pool().clock_skew();
-    match (skew.samples, skew.seconds.unsigned_abs() <= SKEW_SECONDS_MAX) {
-        (0, _) => checks.add("clock", "skip", "nothing to compare with yet", None),
-        (_, true) => checks.add("clock", "pass", format!("{} s apart from others", skew.seconds), None),
-        (_, false) => {
-            let detail = format!("this clock is {} s apart from others", skew.seconds);
-            checks.add("clock", "warn", detail, Some("turn on time synchronisation (NTP)"));
-        }
+    let silence = ask_routers(settings, buyer).await;
+    // Also where nobody is announced: to a wrong clock all of them are over.
+    while buyer.pool().clock_skew().authors == 0 && Instant::now() < until {
+        // What is too old or too new is counted, and does not come here: look at least every second.
+        let next = until.min(Instant::now() + Duration::from_secs(1));
+        drop(tokio::time::timeout_at(next, loads.recv()).await);
     }
+    check_clock(&buyer.pool().clock_skew(), checks);
     let mut status = ExitStatus::Success;
     let mut count = |check: &str, count: usize, remedy: &str| {
+        if let ("routers", Some(failure)) = (check, &silence) {
+            let what = format!("{count} announced; {}", failure.refusal.message);
+            checks.add(check, "fail", what, Some("start one: fedai up; or schedule here: --router self"));
+            return status = ExitStatus::Timeout;
+        }
         if count > 0 {
             return checks.add(check, "pass", format!("{count} announced"), None);
         }
@@ -132,6 +152,43 @@ async fn check_network(buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
     count("nodes", view.nodes.len(), "start one: fedai up, or node-agent run beside a runner");
     buyer.close().await;
     status
+}
+
+/// Asks for a price; gives the failure when no router says anything to that.
+async fn ask_routers(settings: &Settings, buyer: &Buyer) -> Option<JobFailure> {
+    let contacts = buyer.routers(settings.router, FETCH_WAIT).await;
+    if contacts.is_empty() {
+        return None;
+    }
+    let settings = Settings { timeout: ANSWER_WAIT, ..settings.clone() };
+    let flags = JobFlags::plain(None, 1);
+    let fields = flags.request_fields(None);
+    let spec = flags.spec(&settings, JobEndpoint::Chat, fields, &contacts, None).ok()?;
+    let run = JobRun::begin(buyer, spec, &contacts, None).await;
+    let answer = Box::pin(run.quote(&CancellationToken::new())).await;
+    answer.err().filter(|failure| failure.unheard.is_some())
+}
+
+fn check_clock(skew: &ClockSkewReport, checks: &mut Checks) {
+    let who = match skew.authors {
+        0 => {
+            let waited = CLOCK_WAIT.as_secs();
+            let what = format!("cannot tell: nobody said anything within {waited} s to compare it with");
+            return checks.add("clock", "skip", what, None);
+        }
+        1 => "the only one that was heard".to_owned(),
+        many => format!("{many} others"),
+    };
+    let apart = skew.between_authors.unsigned_abs();
+    if apart <= SKEW_SECONDS_MAX {
+        return checks.add("clock", "pass", format!("{apart} s apart from {who}"), None);
+    }
+    let side = if skew.between_authors < 0 { "behind" } else { "ahead of" };
+    let remedy = match skew.authors {
+        1 => "turn on time synchronisation (NTP) here; or it is the other clock that is wrong",
+        _ => "turn on time synchronisation (NTP)",
+    };
+    checks.add("clock", "warn", format!("this clock is {apart} s {side} {who}"), Some(remedy));
 }
 
 async fn check_runners(global: &GlobalFlags, checks: &mut Checks) {
@@ -164,4 +221,27 @@ fn print(global: &GlobalFlags, checks: Vec<CheckRow>, status: ExitStatus) -> std
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_judged_by_those_who_were_heard_and_by_nobody_else() {
+        for (between_authors, authors, status, detail) in [
+            (0, 0, "skip", "cannot tell: nobody said anything within 16 s to compare it with"),
+            (2, 1, "pass", "2 s apart from the only one that was heard"),
+            (-30, 3, "pass", "30 s apart from 3 others"),
+            (-31, 3, "warn", "this clock is 31 s behind 3 others"),
+            (7_200, 1, "warn", "this clock is 7200 s ahead of the only one that was heard"),
+        ] {
+            let mut checks = Checks::default();
+            let skew = ClockSkewReport { between_authors, authors, ..ClockSkewReport::default() };
+            check_clock(&skew, &mut checks);
+            assert_eq!((checks.0[0].status.as_str(), checks.0[0].detail.as_str()), (status, detail));
+            assert_eq!(checks.0[0].remedy.is_some(), status == "warn");
+        }
+    }
 }

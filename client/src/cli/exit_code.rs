@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use fedai_protocol::RefusalCode;
 
 use crate::core::job_ending::JobFailure;
+use crate::core::router_silence::Unheard;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,13 @@ impl ExitStatus {
         if failure.dishonest.is_some() && failure.attempts.is_empty() {
             return Self::Verification;
         }
+        if matches!(failure.unheard, Some(Unheard::Relays)) {
+            return Self::NoRelay;
+        }
         match failure.refusal.code {
-            R::NoNode | R::UnknownModel if failure.attempts.is_empty() => Self::NoMatch,
+            R::NoNode | R::UnknownModel | R::RouterNotAccepted if failure.attempts.is_empty() => {
+                Self::NoMatch
+            }
             R::PriceCeiling | R::PaymentRequired | R::PaymentNotAccepted => Self::Payment,
             R::Timeout => Self::Timeout,
             R::Cancelled => Self::Interrupted,

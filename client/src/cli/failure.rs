@@ -45,12 +45,16 @@ pub struct ErrorBody {
 }
 
 impl CliFailure {
-    /// A failure; a `hint:` line inside the text becomes the hint.
+    /// A failure; a `hint:` line inside the text becomes the hint. Of several the first counts: it is of whoever knows
+    /// the most of what failed.
     #[must_use]
     pub fn new(status: ExitStatus, code: &str, text: impl Into<String>) -> Self {
         let text: String = text.into();
         let (message, hint) = match text.split_once("\nhint: ") {
-            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
+            Some((message, hints)) => {
+                let hint = hints.split("\nhint: ").next().unwrap_or_default();
+                (message.to_owned(), Some(hint.to_owned()))
+            }
             None => (text, None),
         };
         Self { status, code: code.to_owned(), message, hint }
@@ -100,7 +104,7 @@ impl From<ConfigError> for CliFailure {
 impl From<JobFailure> for CliFailure {
     fn from(failure: JobFailure) -> Self {
         let status = ExitStatus::of_failure(&failure);
-        let code = failure.refusal.code.as_str();
+        let code = failure.code();
         let mut message = failure.refusal.message.clone();
         if let Some(lie) = &failure.dishonest {
             message = format!("{message} (a router's quote did not hold: {lie})");
@@ -113,13 +117,12 @@ impl From<JobFailure> for CliFailure {
                 .collect();
             message = format!("{message} (nodes tried: {})", tried.join(", "));
         }
-        let hint = match failure.decision.map(|decision| decision.to_hex()) {
-            Some(id) => {
-                format!("{}; what led to the last node: fedai why {}", failure.hint(), terminal::short(&id))
-            }
-            None => failure.hint().to_owned(),
-        };
-        Self::new(status, &code, format!("{code}: {message}")).hint(hint)
+        let said = Self::new(status, &code, format!("{code}: {message}"));
+        let Some(hint) = failure.hint() else { return said };
+        said.hint(match failure.decision.map(|decision| decision.to_hex()) {
+            Some(id) => format!("{hint}; what led to the last node: fedai why {}", terminal::short(&id)),
+            None => hint.to_owned(),
+        })
     }
 }
 
@@ -134,6 +137,8 @@ impl From<std::io::Error> for CliFailure {
 
 #[cfg(test)]
 mod tests {
+    use fedai_protocol::{Refusal, RefusalCode};
+
     use super::*;
 
     #[test]
@@ -144,5 +149,16 @@ mod tests {
             failure.for_people(),
             "error: node said \u{fffd}]0;title\u{fffd}no\nhint: try \u{fffd}[2Janother"
         );
+    }
+
+    #[test]
+    fn there_is_one_hint_and_none_for_who_wanted_to_stop() {
+        let text = "no runner\nhint: is it running?\nhint: run it again";
+        assert_eq!(CliFailure::usage(text).for_people(), "error: no runner\nhint: is it running?");
+        for (code, has_hint) in [(RefusalCode::Cancelled, false), (RefusalCode::Busy, true)] {
+            let refusal = Refusal::new(code, "words");
+            let failure = CliFailure::from(JobFailure { refusal, ..JobFailure::of_our_own() });
+            assert_eq!(failure.hint.is_some(), has_hint, "{code}");
+        }
     }
 }

@@ -124,7 +124,7 @@ impl GlobalFlags {
         })
     }
 
-    /// Starts logging and fixes colours.
+    /// Fixes colours and starts logging.
     pub fn apply(&self) {
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
@@ -137,12 +137,12 @@ impl GlobalFlags {
             LogFormatName::Text => LogFormat::Text,
             LogFormatName::Json => LogFormat::Json,
         };
-        logging::init(format, level);
         match self.color {
             ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
             ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
             ColorChoice::Auto => {}
         }
+        logging::init(format, level);
     }
 
     /// All settings. Relays are looked up here too.

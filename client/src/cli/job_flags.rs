@@ -20,6 +20,8 @@ use crate::shell::config::RouterWish;
 
 /// Jobs that one ticket covers: a conversation of usual length.
 const TICKET_USES: u16 = 16;
+/// As in OpenAI's API.
+const TEMPERATURE_MAX: f64 = 2.0;
 
 /// Flags of commands that buy an answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,8 +32,8 @@ pub struct JobFlags {
     /// Most output tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,
-    /// Sampling temperature
-    #[arg(long, value_name = "T")]
+    /// Sampling temperature, from 0 to 2
+    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f64>,
     /// Seed of the sampling
     #[arg(long, value_name = "N")]
@@ -60,7 +62,19 @@ fn model_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// What runners take: JSON has no other number, and none of them gives sense to more.
+fn temperature(text: &str) -> Result<f64, String> {
+    let wrong = || "a sampling temperature is a number from 0 to 2".to_owned();
+    text.parse().ok().filter(|value| (0.0..=TEMPERATURE_MAX).contains(value)).ok_or_else(wrong)
+}
+
 impl JobFlags {
+    /// A job of this size in which nothing else is decided.
+    #[must_use]
+    pub const fn plain(model: Option<String>, max_tokens: u32) -> Self {
+        Self { model, max_tokens, temperature: None, seed: None, on_break: BreakPolicy::Continue }
+    }
+
     /// The model to ask for, in lower case as offers name it.
     #[must_use]
     pub fn model(&self, settings: &Settings) -> Option<String> {
@@ -194,6 +208,16 @@ mod tests {
     fn estimates_grow_with_text_and_script() {
         assert!(estimate_tokens(&"a".repeat(300), 1).get() >= 100);
         assert!(estimate_tokens(&"漢".repeat(100), 1).get() >= 150);
+    }
+
+    #[test]
+    fn a_temperature_is_a_number_that_runners_take() {
+        for (text, value) in [("0", 0.0), ("0.7", 0.7), ("2", 2.0), ("1e-3", 0.001)] {
+            assert_eq!(temperature(text), Ok(value));
+        }
+        for wrong in ["NaN", "inf", "-inf", "infinity", "-0.1", "2.1", "1e999", "warm", ""] {
+            assert!(temperature(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

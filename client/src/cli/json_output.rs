@@ -378,6 +378,17 @@ pub struct VerifyOutput {
     pub reason: Option<String>,
 }
 
+/// `fedai receipts export FILE`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ExportOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// File that was written.
+    pub file: String,
+    /// Receipts in it.
+    pub receipts: u64,
+}
+
 /// `fedai key`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct KeyOutput {
@@ -471,4 +482,6 @@ pub struct LaunchOutput {
     pub models: Vec<String>,
     /// True when the file was written.
     pub written: bool,
+    /// Command that is still to be run; none for most programs.
+    pub then: Option<String>,
 }

@@ -19,6 +19,10 @@ use crate::shell::private_file;
 
 /// Models named in one file.
 const MODELS_MAX: usize = 50;
+/// What programs send that want a key where none is asked for.
+const ANY_KEY: &str = "fedai";
+/// Name under which llm keeps the key.
+const LLM_KEY: &str = "fedai";
 
 /// Flags of `fedai launch`.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,7 +34,7 @@ pub struct LaunchArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8484/v1")]
     pub url: String,
     /// Key of the endpoint, where it asks for one
-    #[arg(long, value_name = "KEY", default_value = "fedai", hide_default_value = true)]
+    #[arg(long, value_name = "KEY", default_value = ANY_KEY, hide_default_value = true)]
     pub key: String,
     /// Model; repeat for several [default: what the network offers now]
     #[arg(short, long, value_name = "NAME")]
@@ -63,6 +67,7 @@ pub async fn run(settings: &Settings, arguments: LaunchArgs) -> Result<ExitStatu
     };
     let text = arguments.app.settings(&arguments.url, &arguments.key, &models);
     let path = arguments.app.path()?;
+    let then = arguments.app.then(&arguments.key);
     let written = match (&path, arguments.write) {
         (Some(path), true) => Some(write(path, &text)?),
         (None, true) => {
@@ -73,7 +78,7 @@ pub async fn run(settings: &Settings, arguments: LaunchArgs) -> Result<ExitStatu
     };
     if settings.json {
         let path = path.map(|path| path.display().to_string());
-        let output = LaunchOutput { v: 1, path, settings: text, models, written: written.is_some() };
+        let output = LaunchOutput { v: 1, path, settings: text, models, written: written.is_some(), then };
         terminal::print_json(&output)?;
         return Ok(ExitStatus::Success);
     }
@@ -84,6 +89,9 @@ pub async fn run(settings: &Settings, arguments: LaunchArgs) -> Result<ExitStatu
             terminal::print(&text)?;
         }
         (None, None) => terminal::print(&text)?,
+    }
+    if let Some(command) = then {
+        terminal::say(&format!("\nthen, so that it finds the key:  {command}"));
     }
     Ok(ExitStatus::Success)
 }
@@ -137,6 +145,12 @@ impl App {
         }
     }
 
+    /// What is left to be done by hand: llm keeps keys apart from models, in a file that it writes itself.
+    fn then(self, key: &str) -> Option<String> {
+        (self == Self::Llm && key != ANY_KEY)
+            .then(|| format!("llm keys set {LLM_KEY} --value {}", shell(key)))
+    }
+
     /// What it should find there. Every word from outside is quoted as JSON, which YAML reads too.
     fn settings(self, url: &str, key: &str, models: &[String]) -> String {
         let quoted = |text: &str| json!(text).to_string();
@@ -170,9 +184,10 @@ impl App {
                 format!("openai-api-base: {url_quoted}\nopenai-api-key: {key_quoted}\nmodel: {model}\n")
             }
             Self::Llm => {
+                let key = if key == ANY_KEY { String::new() } else { format!("  api_key_name: {LLM_KEY}\n") };
                 let entry = |model: &String| {
                     let (id, name) = (quoted(&format!("fedai/{model}")), quoted(model));
-                    format!("- model_id: {id}\n  model_name: {name}\n  api_base: {url_quoted}\n")
+                    format!("- model_id: {id}\n  model_name: {name}\n  api_base: {url_quoted}\n{key}")
                 };
                 models.iter().map(entry).collect()
             }
@@ -213,6 +228,10 @@ mod tests {
         assert!(settings(App::OpenWebui).contains(r"OPENAI_API_KEY='it'\''s'"));
         assert!(settings(App::Aider).contains("model: \"openai/small\"\n"));
         assert!(settings(App::Llm).contains("model_name: \"large \\\"q4\\\"\"\n"));
+        assert!(settings(App::Llm).contains("  api_key_name: fedai\n"));
+        assert_eq!(App::Llm.then("it's").unwrap(), r"llm keys set fedai --value 'it'\''s'");
+        let without = App::Llm.settings(URL, ANY_KEY, &["small".to_owned()]);
+        assert!(!without.contains("api_key_name") && App::Llm.then(ANY_KEY).is_none());
         assert!(settings(App::Aichat).contains("  - name: \"small\"\n"));
     }
 

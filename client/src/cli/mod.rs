@@ -30,12 +30,15 @@ pub mod terminal;
 pub mod up;
 mod up_once;
 pub mod up_runner;
+mod usage_error;
 pub mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+
+use fedai_relay_bridge::environment::{self, parse_or_exit};
 
 use exit_code::ExitStatus;
 use failure::CliFailure;
@@ -97,10 +100,13 @@ pub async fn execute(arguments: Vec<OsString>) -> ExitCode {
     let agent = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let rest = || arguments.iter().skip(1).cloned();
     match agent {
-        "relay-bridge" => fedai_relay_bridge::cli::execute(Parser::parse_from(rest())).await,
-        "router-agent" => fedai_router_agent::cli::execute(Parser::parse_from(rest())).await,
-        "node-agent" => fedai_node_agent::cli::execute(Parser::parse_from(rest())).await,
-        _ => execute_own(Cli::parse_from(&arguments)).await,
+        "relay-bridge" => fedai_relay_bridge::cli::execute(parse_or_exit(rest())).await,
+        "router-agent" => fedai_router_agent::cli::execute(parse_or_exit(rest())).await,
+        "node-agent" => fedai_node_agent::cli::execute(parse_or_exit(rest())).await,
+        _ => match environment::parse::<Cli>(&arguments) {
+            Ok(cli) => execute_own(cli).await,
+            Err(error) => usage_error::report(&error, &arguments),
+        },
     }
 }
 
@@ -150,7 +156,7 @@ async fn run(cli: Cli) -> Result<ExitStatus, CliFailure> {
         Command::Receipts(command) => receipts::run(global, &command),
         Command::Key(command) => key::run(global, command),
         Command::Doctor => doctor::run(global).await,
-        Command::Completions(arguments) => completions::run(&arguments),
-        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Completions(arguments) => completions::run(global, &arguments),
+        Command::Schema(arguments) => schema::run(global, &arguments),
     }
 }

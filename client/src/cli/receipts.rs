@@ -1,6 +1,6 @@
 //! `fedai receipts`: what was bought, and files of receipts that anyone can check.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fedai_protocol::Receipt;
 use fedai_protocol::message::Message;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::GlobalFlags;
-use super::json_output::{ReceiptRow, ReceiptsOutput, VerifyOutput};
+use super::json_output::{ExportOutput, ReceiptRow, ReceiptsOutput, VerifyOutput};
 use super::terminal;
 use crate::shell::receipt_store::{ReceiptStore, ReceiptStoreError, read_shared};
 use crate::shell::{config, private_file};
@@ -46,7 +46,7 @@ pub fn run(global: &GlobalFlags, command: &ReceiptsCommand) -> Result<ExitStatus
         ReceiptsCommand::Verify { file } => {
             verify(global, &file.clone().unwrap_or_else(|| store.path().to_owned()))
         }
-        ReceiptsCommand::Export { file } => export(&store, file.as_ref()),
+        ReceiptsCommand::Export { file } => export(global, &store, file.as_deref()),
     }
 }
 
@@ -114,7 +114,7 @@ fn show(store: &ReceiptStore, id: &str) -> Result<ExitStatus, CliFailure> {
     Ok(ExitStatus::Success)
 }
 
-fn verify(global: &GlobalFlags, path: &std::path::Path) -> Result<ExitStatus, CliFailure> {
+fn verify(global: &GlobalFlags, path: &Path) -> Result<ExitStatus, CliFailure> {
     let file = path.display().to_string();
     let text = read_shared(path).map_err(|error| {
         let text = format!("{file}: {error}\nhint: fedai receipts export FILE writes one");
@@ -154,13 +154,25 @@ fn verify(global: &GlobalFlags, path: &std::path::Path) -> Result<ExitStatus, Cl
     }
 }
 
-fn export(store: &ReceiptStore, file: Option<&PathBuf>) -> Result<ExitStatus, CliFailure> {
+fn export(global: &GlobalFlags, store: &ReceiptStore, file: Option<&Path>) -> Result<ExitStatus, CliFailure> {
+    let Some(path) = file else {
+        // Many lines, which a reader of one object would not expect.
+        if global.json() {
+            let text =
+                "--json needs a file to export to\nhint: leave out --json: the export is JSON, a line each";
+            return Err(CliFailure::usage(text));
+        }
+        terminal::print(&store.export()?)?;
+        return Ok(ExitStatus::Success);
+    };
     let text = store.export()?;
-    match file {
-        None => terminal::print(&text)?,
-        Some(path) => private_file::write_whole(path, text.as_bytes()).map_err(|error| {
-            CliFailure::new(ExitStatus::Failure, "io", format!("{}: {error}", path.display()))
-        })?,
+    let shown = path.display().to_string();
+    private_file::write_whole(path, text.as_bytes())
+        .map_err(|error| CliFailure::new(ExitStatus::Failure, "io", format!("{shown}: {error}")))?;
+    if global.json() {
+        // The last line closes the file.
+        let receipts = text.lines().count().saturating_sub(1) as u64;
+        terminal::print_json(&ExportOutput { v: 1, file: shown, receipts })?;
     }
     Ok(ExitStatus::Success)
 }

@@ -1,11 +1,13 @@
 //! `fedai schema [NAME]`: the JSON schemas of what `--json` prints. The same files are under docs/schema.
 
-use schemars::{Schema, schema_for};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::Serialize;
 
 use super::audit_output::AuditOutput;
 use super::bench_output::BenchOutput;
 use super::exit_code::ExitStatus;
 use super::failure::{CliFailure, ErrorOutput};
+use super::global_flags::GlobalFlags;
 use super::json_output as out;
 use super::terminal;
 
@@ -14,6 +16,15 @@ use super::terminal;
 pub struct SchemaArgs {
     /// Which one; all names without it
     pub name: Option<String>,
+}
+
+/// `fedai schema`, without a name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SchemasOutput {
+    /// Version of this form.
+    pub v: u64,
+    /// What can be named.
+    pub schemas: Vec<String>,
 }
 
 /// All schemas by name.
@@ -25,6 +36,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("bench", schema_for!(BenchOutput)),
         ("doctor", schema_for!(out::DoctorOutput)),
         ("error", schema_for!(ErrorOutput)),
+        ("export", schema_for!(out::ExportOutput)),
         ("key", schema_for!(out::KeyOutput)),
         ("launch", schema_for!(out::LaunchOutput)),
         ("models", schema_for!(out::ModelsOutput)),
@@ -32,6 +44,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("quote", schema_for!(out::QuoteOutput)),
         ("receipts", schema_for!(out::ReceiptsOutput)),
         ("routers", schema_for!(out::RoutersOutput)),
+        ("schemas", schema_for!(SchemasOutput)),
         ("serve", schema_for!(out::ServeOutput)),
         ("up", schema_for!(out::UpOutput)),
         ("verify", schema_for!(out::VerifyOutput)),
@@ -47,10 +60,15 @@ pub fn file_text(schema: &Schema) -> String {
 }
 
 /// Runs the command.
-pub fn run(arguments: &SchemaArgs) -> Result<ExitStatus, CliFailure> {
+pub fn run(global: &GlobalFlags, arguments: &SchemaArgs) -> Result<ExitStatus, CliFailure> {
     let all = schemas();
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     let Some(wanted) = &arguments.name else {
+        if global.json() {
+            let names = names.into_iter().map(str::to_owned).collect();
+            terminal::print_json(&SchemasOutput { v: 1, schemas: names })?;
+            return Ok(ExitStatus::Success);
+        }
         terminal::print(&format!("{}\n", names.join("\n")))?;
         return Ok(ExitStatus::Success);
     };

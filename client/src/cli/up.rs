@@ -55,7 +55,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "URL")]
     pub runner: Option<String>,
     /// Model to ask with --once [default: any]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", requires = "once")]
     pub model: Option<String>,
     /// Most output tokens of --once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
@@ -95,8 +95,9 @@ pub async fn run(global: &GlobalFlags, arguments: UpArgs) -> Result<ExitStatus, 
         None => config::up_folder(global.data.as_deref())?,
     };
     check_folder(&data)?;
+    let wanted = arguments.once.as_ref().and_then(|_| up_once::wanted_model(&settings, &arguments));
     let mut network = tokio::select! {
-        network = start(&arguments, &data, &ports) => network?,
+        network = start(&arguments, &data, &ports, wanted.as_deref()) => network?,
         () = wait_for_signal() => return Ok(ExitStatus::Interrupted),
     };
     let settings = Settings {
@@ -153,7 +154,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 /// What happens while the network is up.
 async fn stay(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Result<ExitStatus, CliFailure> {
     if let Some(prompt) = &arguments.once {
-        return Box::pin(up_once::ask(settings, arguments, prompt)).await;
+        return Box::pin(up_once::ask(settings, arguments, prompt, &output.models)).await;
     }
     let serving = match arguments.listen {
         Some(address) => {
@@ -181,11 +182,16 @@ async fn stay(settings: &Settings, arguments: &UpArgs, output: &UpOutput) -> Res
     Ok(ExitStatus::Success)
 }
 
-async fn start(arguments: &UpArgs, data: &Path, ports: &[u16]) -> Result<Network, CliFailure> {
+async fn start(
+    arguments: &UpArgs,
+    data: &Path,
+    ports: &[u16],
+    wanted: Option<&str>,
+) -> Result<Network, CliFailure> {
     let is_kept = arguments.once.is_none();
     let relay = start_relay(arguments.relay_listen, is_kept.then(|| data.join("relay"))).await?;
     terminal::say(&format!("relay    {}", relay.url()));
-    let runner = find_runner(arguments.runner.as_deref(), ports, data).await?;
+    let runner = find_runner(arguments.runner.as_deref(), ports, data, wanted).await?;
     let relays = RelayList::single(relay.url()).map_err(config::ConfigError::from)?;
     let router = start_router(data, relays.clone()).await?;
     let (node, models) = start_node(data, relays, &runner).await?;

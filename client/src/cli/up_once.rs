@@ -13,25 +13,35 @@ use super::chat::{buy_live, cancel_on_signal};
 use super::exit_code::ExitStatus;
 use super::failure::CliFailure;
 use super::global_flags::Settings;
-use super::job_flags::{BreakPolicy, JobFlags, not_empty};
+use super::job_flags::{JobFlags, not_empty};
 use super::terminal;
 use super::up::UpArgs;
+use super::up_runner::check_model;
 use crate::core::job_ending::JobFailure;
 use crate::core::job_spec::JobSpec;
 use crate::shell::buyer::{Bought, Buyer, RouterContact};
 
 /// Wait for the router to have heard of the node.
 const MATCH_WAIT: Duration = Duration::from_secs(20);
+/// Wait after which a person is told what is waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Between two looks.
 const MATCH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Asks.
+/// The model to ask for, in lower case as offers name it.
+pub(crate) fn wanted_model(settings: &Settings, arguments: &UpArgs) -> Option<String> {
+    JobFlags::plain(arguments.model.clone(), arguments.max_tokens).model(settings)
+}
+
+/// Asks; `offered` are the models of the node.
 pub(crate) async fn ask(
     settings: &Settings,
     arguments: &UpArgs,
     prompt: &str,
+    offered: &[String],
 ) -> Result<ExitStatus, CliFailure> {
     let prompt = not_empty(prompt.to_owned())?;
+    check_model(wanted_model(settings, arguments).as_deref(), offered)?;
     let buyer = settings.connect().await?;
     let cancel = cancel_on_signal();
     let outcome = async {
@@ -86,13 +96,7 @@ fn spec(
     contacts: &[RouterContact],
     prompt: &str,
 ) -> Result<JobSpec, CliFailure> {
-    let flags = JobFlags {
-        model: arguments.model.clone(),
-        max_tokens: arguments.max_tokens,
-        temperature: None,
-        seed: None,
-        on_break: BreakPolicy::Continue,
-    };
+    let flags = JobFlags::plain(arguments.model.clone(), arguments.max_tokens);
     let mut fields = flags.request_fields(flags.model(settings).as_deref());
     fields.insert("messages".into(), Value::Array(vec![json!({"role": "user", "content": prompt})]));
     flags.spec(settings, JobEndpoint::Chat, fields, contacts, None)
@@ -109,7 +113,7 @@ async fn wait_for_match(
         matches!(failure.refusal.code, RefusalCode::NoNode | RefusalCode::UnknownModel)
     };
     let begun = tokio::time::Instant::now();
-    let mut looks = tokio::time::interval(MATCH_INTERVAL);
+    let (mut looks, mut is_said) = (tokio::time::interval(MATCH_INTERVAL), false);
     loop {
         looks.tick().await;
         let contacts = buyer.routers(settings.router, settings.timeout.min(Duration::from_secs(5))).await;
@@ -126,6 +130,13 @@ async fn wait_for_match(
             None if begun.elapsed() > MATCH_WAIT => {
                 let text = "the router's profile does not arrive\nhint: run it again with -v to see why";
                 return Err(CliFailure::new(ExitStatus::NoMatch, "no_router", text));
+            }
+            _ if begun.elapsed() > SILENCE_MAX && !is_said => {
+                terminal::say(&format!(
+                    "waiting  up to {} s for the router to hear of the node",
+                    MATCH_WAIT.as_secs()
+                ));
+                is_said = true;
             }
             _ => {}
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fedai_node_agent::shell::config::RunnerChoice;
 use fedai_node_agent::shell::runner_source::{INSTALLED_ALIAS, SourceError, open_runner};
 use fedai_node_agent::shell::runners::discovery::discover;
-use fedai_node_agent::shell::runners::{self, RunnerError, RunnerOptions};
+use fedai_node_agent::shell::runners::{self, OpenError, RunnerError, RunnerOptions};
+use fedai_node_agent::shell::sandbox::UrlError;
 use fedai_node_agent::shell::supervisor::{Handle, State, Status};
 
 use super::exit_code::ExitStatus;
@@ -16,6 +17,8 @@ use super::terminal;
 
 /// Requests that the installed model serves at once.
 const SLOTS: u32 = 2;
+/// Models named to a person who asked for another one.
+const MODELS_NAMED_MAX: usize = 12;
 
 /// A runner to sell from.
 pub struct FoundRunner {
@@ -27,8 +30,14 @@ pub struct FoundRunner {
     pub process: Option<Handle>,
 }
 
-/// Finds or starts a runner; `data` is where a started one has its folder.
-pub async fn find_runner(named: Option<&str>, ports: &[u16], data: &Path) -> Result<FoundRunner, CliFailure> {
+/// Finds or starts a runner; `data` is where a started one has its folder. Nothing is fetched for a model that it is
+/// not.
+pub async fn find_runner(
+    named: Option<&str>,
+    ports: &[u16],
+    data: &Path,
+    wanted: Option<&str>,
+) -> Result<FoundRunner, CliFailure> {
     if let Some(url) = named {
         let choice = choice_of(url).await?;
         terminal::say(&format!("runner   {url} (as named)"));
@@ -42,21 +51,44 @@ pub async fn find_runner(named: Option<&str>, ports: &[u16], data: &Path) -> Res
         let choice = RunnerChoice::Url { url: url.clone(), kind: Some(finding.kind.to_owned()) };
         return Ok(FoundRunner { choice, url, process: None });
     }
+    check_model(wanted, &[INSTALLED_ALIAS.to_owned()])?;
     install_and_start(data).await
+}
+
+/// A model that is not among those that will be offered is an error at once: nobody else comes into this network.
+pub(crate) fn check_model(wanted: Option<&str>, offered: &[String]) -> Result<(), CliFailure> {
+    let Some(wanted) = wanted.filter(|wanted| !offered.iter().any(|model| model.to_lowercase() == *wanted))
+    else {
+        return Ok(());
+    };
+    let names: Vec<&str> = offered.iter().take(MODELS_NAMED_MAX).map(String::as_str).collect();
+    let more = offered.len().saturating_sub(names.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!(
+        "no model is called {wanted:?} here; there is: {}{more}\n\
+         hint: name one of them, or leave out --model; --runner URL sells from another server",
+        names.join(", ")
+    );
+    Err(CliFailure::new(ExitStatus::NoMatch, "unknown_model", text))
 }
 
 /// A named runner that nobody answers for is an error at once, not after the node has waited for it.
 async fn choice_of(url: &str) -> Result<RunnerChoice, CliFailure> {
     let is_mock = url.starts_with("mock:");
-    let runner = runners::open(if is_mock { "mock" } else { "openai" }, url, RunnerOptions::default())
-        .map_err(|error| CliFailure::usage(format!("--runner {url:?}: {error}")))?;
+    let runner = runners::open(if is_mock { "mock" } else { "openai" }, url, RunnerOptions::default());
+    let runner = runner.map_err(|error| match error {
+        OpenError::Url(UrlError::Remote { .. }) => {
+            CliFailure::usage(format!("--runner {url}: fedai up takes runners of this machine only"))
+                .hint("sell from another machine with: node-agent run --allow-remote-runner --runner URL")
+        }
+        error => CliFailure::usage(format!("--runner {url:?}: {error}")),
+    })?;
     if is_mock {
         return Ok(RunnerChoice::Opened(runner));
     }
     match runner.list_models().await {
         Err(error @ RunnerError::Unreachable) => {
-            let text = format!("--runner {url}: {error}\nhint: is it running, and is this its address?");
-            Err(CliFailure::new(ExitStatus::NoMatch, "runner", text))
+            Err(CliFailure::new(ExitStatus::NoMatch, "runner", format!("--runner {url}: {error}")))
         }
         _ => Ok(RunnerChoice::Url { url: url.to_owned(), kind: None }),
     }

@@ -9,6 +9,7 @@ use fedai_protocol::{
 
 use super::quote_check::Ticket;
 use super::receipt_check::ReceiptDispute;
+use super::router_silence::Unheard;
 
 /// One node that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,8 @@ pub struct JobFailure {
     pub refusal: Refusal,
     /// A router's lie, when one was caught.
     pub dishonest: Option<String>,
+    /// Why no router was heard, when none was.
+    pub unheard: Option<Unheard>,
     /// True when a part of an answer was handed on.
     pub has_shown: bool,
     /// Nodes tried, in order.
@@ -119,6 +122,7 @@ impl JobFailure {
         Self {
             refusal: Refusal::new(RefusalCode::Internal, "the receipt could not be acknowledged"),
             dishonest: None,
+            unheard: None,
             has_shown: false,
             attempts: Vec::new(),
             spent: Msat::ZERO,
@@ -126,15 +130,33 @@ impl JobFailure {
         }
     }
 
-    /// A way out.
+    /// Stable code of it, for people and programs.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        if self.dishonest.is_some() {
-            return "a router's quote did not hold; name another one with --router";
+    pub fn code(&self) -> String {
+        match self.unheard {
+            Some(Unheard::Relays) => "no_relay".to_owned(),
+            _ => self.refusal.code.as_str(),
         }
-        match self.refusal.code {
+    }
+
+    /// A way out; none for who wanted out.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.refusal.code == RefusalCode::Cancelled {
+            return None;
+        }
+        if self.dishonest.is_some() {
+            return Some("a router's quote did not hold; name another one with --router");
+        }
+        if let Some(unheard) = self.unheard {
+            return Some(unheard.hint());
+        }
+        Some(match self.refusal.code {
             RefusalCode::NoNode | RefusalCode::UnknownModel => {
                 "see what is offered: fedai models; or leave out --model"
+            }
+            RefusalCode::RouterNotAccepted if self.attempts.is_empty() => {
+                "ask a router: --router any; or have a node started with --accept-self-dispatch"
             }
             RefusalCode::PriceCeiling => "raise --max-price, or see prices: fedai models",
             RefusalCode::Timeout => {
@@ -150,6 +172,6 @@ impl JobFailure {
                 "this version pays for nothing: only free offers can be used"
             }
             _ => "try again; see what was considered: fedai quote",
-        }
+        })
     }
 }

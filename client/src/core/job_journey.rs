@@ -22,6 +22,7 @@ use super::peer_search::PeerSearch;
 use super::quote_check::Ticket;
 use super::quote_round::QuoteRound;
 use super::retry_budget::RetryBudgets;
+use super::router_silence::RouterSilence;
 use super::spending::{Spending, SpendingError};
 
 /// Routers asked in one round.
@@ -53,6 +54,7 @@ pub struct Journey {
     pub(super) peers: PeerSearch,
     /// Routers of the list that were asked so far, in turns.
     pub(super) asked: usize,
+    pub(super) silence: RouterSilence,
     pub(super) notes: Vec<AttemptNote>,
     pub(super) refusal: Option<Refusal>,
     /// The last node has only said that the wait there is longer than accepted.
@@ -104,6 +106,7 @@ impl Journey {
             passed_over: Vec::new(),
             peers: PeerSearch::default(),
             asked: 0,
+            silence: RouterSilence::default(),
             notes: Vec::new(),
             refusal: None,
             was_turned_away: false,
@@ -166,6 +169,7 @@ impl Journey {
             return;
         }
         if now >= self.spec.deadline && !matches!(input, JourneyInput::Frame { .. }) {
+            self.silence.out_of_time(now.millis_since(self.begun_at));
             return self.stop(JobStep::Expire, RefusalCode::Timeout, "the job's time is up", out);
         }
         match input {
@@ -177,7 +181,10 @@ impl Journey {
                 self.budgets.job(now);
                 self.proceed(now, out);
             }
-            JourneyInput::Asked(question) => self.round.iter_mut().for_each(|round| round.asked(question)),
+            JourneyInput::Asked(question) => {
+                self.silence.asked(question.router);
+                self.round.iter_mut().for_each(|round| round.asked(question));
+            }
             JourneyInput::Reply(reply) => self.on_reply(now, &reply, out),
             JourneyInput::RoutersFound(found) => self.on_routers_found(now, &found, out),
             JourneyInput::Opened { attempt, with } => {
@@ -236,7 +243,9 @@ impl Journey {
         // A node that said at once that it has no slot in time did no work: the next one is no second try.
         let is_second = is_second && !core::mem::take(&mut self.was_turned_away);
         if is_second && let Err(wait_ms) = self.budgets.retry(now) {
-            let last = self.refusal.as_ref().map_or(RefusalCode::NoNode, |refusal| refusal.code);
+            let silent = self.silence.ending().map(|(_, refusal)| refusal);
+            let last = self.refusal.as_ref().or(silent.as_ref());
+            let last = last.map_or(RefusalCode::NoNode, |refusal| refusal.code);
             let text =
                 format!("too many second tries in this process of late; the first one ended with {last}");
             self.refusal = Some(Refusal::new(RefusalCode::RateLimited, text).retry_after(wait_ms));
@@ -268,6 +277,7 @@ impl Journey {
             .into_iter()
             .map(|router| self.spec.quote_request(router, avoided.iter().copied(), now))
             .collect();
+        self.silence.will_ask(&requests);
         self.round = Some(QuoteRound::new(now, requests.len()));
         out.push(JourneyAction::Ask(requests));
     }
@@ -288,6 +298,9 @@ impl Journey {
         let avoided: Vec<PublicKey> = self.failover.avoided().collect();
         if let (Stage::Quoting, Some(round)) = (self.stage, &mut self.round) {
             round.reply(now, reply, &self.spec, &avoided);
+            if round.is_answered() {
+                self.silence.broken();
+            }
             self.conclude_round(now, out);
         }
     }
@@ -296,6 +309,7 @@ impl Journey {
     fn conclude_round(&mut self, now: UnixMicros, out: &mut Vec<JourneyAction>) {
         let Some(round) = self.round.take_if(|round| now >= round.poll_timeout(&self.timing)) else { return };
         self.quoted_ms = now.millis_since(self.begun_at);
+        self.silence.lasted(self.quoted_ms);
         let result = round.conclude(self.spec.mode);
         if result.best.is_none() && !self.passed_over.is_empty() {
             self.passed_over.clear();
@@ -309,24 +323,16 @@ impl Journey {
         let peers = if self.ticket.is_none() { result.peers } else { Vec::new() };
         let peers = self.peers.choose(peers, &self.spec);
         let is_looking = !peers.is_empty();
-        if self.ticket.is_none() {
-            match result.refusal {
-                Some(refusal) => {
-                    // As long as there are routers that were not asked, none of the others has the last word.
-                    if self.asked >= self.spec.routers.len() && !is_looking {
-                        self.failover.router_refused(&refusal);
-                    }
-                    // The last word of routers counts, unless it was load or a node has spoken already.
-                    if self.notes.is_empty() && !self.refusal.as_ref().is_some_and(is_retryable) {
-                        self.refusal = None;
-                    }
-                    self.refusal.get_or_insert(refusal);
-                }
-                None if self.refusal.is_none() => {
-                    self.refusal = Some(Refusal::new(RefusalCode::NoNode, "no router answered"));
-                }
-                None => {}
+        if let (None, Some(refusal)) = (&self.ticket, result.refusal) {
+            // As long as there are routers that were not asked, none of the others has the last word.
+            if self.asked >= self.spec.routers.len() && !is_looking {
+                self.failover.router_refused(&refusal);
             }
+            // The last word of routers counts, unless it was load or a node has spoken already.
+            if self.notes.is_empty() && !self.refusal.as_ref().is_some_and(is_retryable) {
+                self.refusal = None;
+            }
+            self.refusal.get_or_insert(refusal);
         }
         if is_looking {
             self.stage = Stage::Finding { until: now.plus_millis(FIND_WAIT_MS) };

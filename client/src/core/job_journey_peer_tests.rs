@@ -5,11 +5,16 @@ use fedai_protocol::quote::PeerRouter;
 use fedai_protocol::quote_request::Mode;
 
 use super::super::super::quote_check::Question;
+use super::super::super::router_silence::Unheard;
 use super::*;
 
 /// What a router says to everybody who asks.
 enum Router {
     Silent,
+    /// No relay takes a question to it.
+    Unreached,
+    /// Has nobody.
+    Empty,
     /// Quotes its node, with this expected time to first token.
     Quotes(u64),
     /// Has no room, and names these routers, by their place.
@@ -25,11 +30,15 @@ struct Town {
     asked: Vec<Vec<usize>>,
     sought: Vec<usize>,
     opened: Vec<usize>,
-    endings: usize,
+    endings: Vec<Result<Answer, JobFailure>>,
 }
 
 impl Town {
     fn new(routers: Vec<Router>, known: usize, follow_peers: bool) -> Self {
+        Self::bent(routers, known, follow_peers, |_| {})
+    }
+
+    fn bent(routers: Vec<Router>, known: usize, follow_peers: bool, bend: impl FnOnce(&mut JobSpec)) -> Self {
         let markets: Vec<Market> = (0..routers.len() as u64)
             .map(|n| {
                 let mut market = Market::new(1);
@@ -42,6 +51,7 @@ impl Town {
         let target = |market: &Market| RouterTarget::Router(market.router.public_key());
         spec.routers = markets.iter().take(known).map(target).collect();
         (spec.mode, spec.follow_peers) = (Mode::Fastest, follow_peers);
+        bend(&mut spec);
         let journey = Journey::new(spec, JourneyTiming::default(), None, micros(0));
         let mut town = Self {
             markets,
@@ -51,7 +61,7 @@ impl Town {
             asked: vec![],
             sought: vec![],
             opened: vec![],
-            endings: 0,
+            endings: vec![],
         };
         town.input(JourneyInput::Start);
         town
@@ -72,7 +82,11 @@ impl Town {
                     self.asked.push(places.clone());
                     let questions: Vec<Question> =
                         places.iter().map(|place| self.markets[*place].question()).collect();
-                    questions.iter().for_each(|question| self.input(JourneyInput::Asked(*question)));
+                    for (place, question) in places.iter().zip(&questions) {
+                        if !matches!(self.routers[*place], Router::Unreached) {
+                            self.input(JourneyInput::Asked(*question));
+                        }
+                    }
                     for (place, question) in places.into_iter().zip(questions) {
                         self.answer(place, &question);
                     }
@@ -84,7 +98,7 @@ impl Town {
                     self.input(JourneyInput::RoutersFound(keys));
                 }
                 JourneyAction::Open { ticket, .. } => self.opened.push(self.place(ticket.router)),
-                JourneyAction::End(_) => self.endings += 1,
+                JourneyAction::End(ending) => self.endings.push(*ending),
                 _ => {}
             }
         }
@@ -97,7 +111,11 @@ impl Town {
             places.iter().map(peer).collect()
         };
         let reply = match &self.routers[place] {
-            Router::Silent => return,
+            Router::Silent | Router::Unreached => return,
+            Router::Empty => {
+                let refusal = Refusal::new(RefusalCode::NoNode, "none");
+                self.markets[place].reply(question, QuoteOutcome::Refusal(refusal))
+            }
             Router::Quotes(ttft_ms) => {
                 let ttft_ms = *ttft_ms;
                 let mut quote = self.markets[place].quote(question, &[0]);
@@ -151,7 +169,7 @@ fn who_chose_the_router_gets_no_other_one() {
     let mut town = Town::new(vec![Router::Full(vec![1]), Router::Quotes(300)], 1, false);
     town.wait(60_000);
     assert!(town.sought.is_empty() && town.opened.is_empty());
-    assert_eq!(town.endings, 1);
+    assert_eq!(town.endings.len(), 1);
 }
 
 #[test]
@@ -161,7 +179,7 @@ fn routers_that_name_each_other_and_many_more_cannot_keep_a_client_busy() {
         (0..12).map(|n: usize| Router::Full(all.iter().copied().skip(n % 9).take(4).collect())).collect();
     let mut town = Town::new(liars, 1, true);
     town.wait(60_000);
-    assert_eq!(town.endings, 1, "it ends");
+    assert_eq!(town.endings.len(), 1, "it ends");
     let mut sought = town.sought.clone();
     sought.sort_unstable();
     sought.dedup();
@@ -180,4 +198,39 @@ fn a_router_that_was_not_looked_for_is_not_asked() {
     let stranger = town.markets[1].router.public_key();
     town.input(JourneyInput::RoutersFound(vec![stranger, PublicKey::from_byte_array([9; 32])]));
     assert_eq!(town.asked.len(), 1);
+}
+
+#[test]
+fn silent_routers_are_told_from_unreachable_relays_and_from_routers_without_a_node() {
+    use Router::{Empty, Silent, Unreached};
+    let check = |routers: Vec<Router>, seconds: u64, code, unheard, text: &str| {
+        let known = routers.len();
+        let bend = |spec: &mut JobSpec| spec.deadline = micros(seconds * 1_000);
+        let mut town = Town::bent(routers, known, true, bend);
+        town.wait(60_000);
+        assert_eq!(town.endings.len(), 1);
+        let failure = town.endings[0].as_ref().unwrap_err();
+        assert_eq!((failure.refusal.code, failure.unheard), (code, unheard), "{text}");
+        assert_eq!(failure.refusal.message, text);
+    };
+    let silent = |out_of_time| Some(Unheard::Routers { out_of_time });
+    let (timeout, no_node) = (RefusalCode::Timeout, RefusalCode::NoNode);
+    let text = "3 routers were asked and none answered in 16 s";
+    check(vec![Silent, Silent, Silent], 60, timeout, silent(false), text);
+    check(vec![Silent], 60, timeout, silent(false), "1 router was asked and did not answer in 16 s");
+    check(vec![Silent], 2, timeout, silent(true), "1 router was asked and did not answer in 2 s");
+    let text = "1 router was asked and did not answer in 16 s";
+    check(vec![Silent, Unreached], 60, timeout, silent(false), text);
+    let text = "no relay took a question to a router in 16 s";
+    check(vec![Unreached, Unreached], 60, timeout, Some(Unheard::Relays), text);
+    check(vec![Silent, Empty], 60, no_node, None, "none");
+    check(vec![Silent, Router::Full(vec![])], 2, timeout, None, "the job's time is up");
+}
+
+#[test]
+fn a_stop_while_routers_are_silent_is_a_stop() {
+    let mut town = Town::new(vec![Router::Silent], 1, true);
+    town.input(JourneyInput::Cancel);
+    let failure = town.endings[0].as_ref().unwrap_err();
+    assert_eq!((failure.refusal.code, failure.unheard), (RefusalCode::Cancelled, None));
 }

@@ -396,7 +396,7 @@ fn a_refusal_that_every_node_would_give_ends_the_job() {
 fn no_router_no_node_and_no_time_have_their_own_codes() {
     let mut play = Play::new(1, vec![], |_| {});
     play.wait(20_000);
-    assert_eq!(play.failure().refusal.code, RefusalCode::NoNode);
+    assert_eq!(play.failure().refusal.code, RefusalCode::Timeout);
     let refusal = Refusal::new(RefusalCode::NoNode, "none");
     let play = Play::new(1, vec![Script::Refusal(refusal)], |_| {});
     assert_eq!(play.failure().refusal.code, RefusalCode::NoNode);

@@ -192,14 +192,21 @@ impl Journey {
     }
 
     pub(super) fn fail(&mut self, out: &mut Vec<JourneyAction>) {
-        let refusal = self
-            .refusal
-            .take()
-            .unwrap_or_else(|| Refusal::new(RefusalCode::NoNode, "nothing is left to try"));
+        let refusal = self.refusal.take();
+        // Whose time is up while no router says anything is told that; a stop or a node's word stays what it is.
+        let is_open = refusal.as_ref().is_none_or(|refusal| refusal.code == RefusalCode::Timeout);
+        let silence = self.silence.ending().filter(|_| is_open && self.notes.is_empty());
+        let (unheard, refusal) = match silence {
+            Some((unheard, said)) => (Some(unheard), said),
+            None => {
+                (None, refusal.unwrap_or_else(|| Refusal::new(RefusalCode::NoNode, "nothing is left to try")))
+            }
+        };
         self.forget_loser(out);
         let failure = JobFailure {
             refusal,
             dishonest: self.dishonest.take(),
+            unheard,
             has_shown: self.delivery.has_shown(),
             attempts: core::mem::take(&mut self.notes),
             spent: self.spending.spent(),

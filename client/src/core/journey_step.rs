@@ -15,7 +15,7 @@ use super::quote_check::{Question, Ticket};
 pub enum JourneyInput {
     /// Begin.
     Start,
-    /// A quote request was sent.
+    /// A quote request was sent, by one relay at least.
     Asked(Question),
     /// A router answered.
     Reply(Box<Received<QuoteReply>>),

@@ -11,11 +11,11 @@ fn held<M: Message>(event: VerifiedEvent) -> Held<M> {
     Held { received: M::parse(&event).unwrap(), event: Some(event) }
 }
 
-/// Two nodes, of which the first takes self-signed dispatches when `takes` says so.
-fn draft(takes: bool) -> (Result<QuoteDraft, Refusal>, PublicKey) {
-    let mut market = Market::new(2);
+/// Nodes of which the first takes self-signed dispatches when `takes` says so.
+fn draft_among(nodes: usize, takes: bool) -> (Result<QuoteDraft, Refusal>, Option<PublicKey>) {
+    let mut market = Market::new(nodes);
     let mut announced = Announcements::default();
-    for index in 0..2 {
+    for index in 0..nodes {
         let key = market.nodes[index].clone();
         let mut node = descriptor(&key, &format!("node-{index}"));
         node.accepts_self_dispatch = takes && index == 0;
@@ -39,21 +39,32 @@ fn draft(takes: bool) -> (Result<QuoteDraft, Refusal>, PublicKey) {
     let own = market.ticket.clone();
     let event = market.sign(&own, &request);
     let asked = QuoteRequest::parse(&event).unwrap();
-    (draft_quote(micros(0), 7, own.public_key(), &asked, announced), market.node_key(0))
+    let first = market.nodes.first().map(fedai_protocol::SigningKey::public_key);
+    (draft_quote(micros(0), 7, own.public_key(), &asked, announced), first)
 }
 
 #[test]
 fn only_nodes_that_take_self_signed_dispatches_are_quoted() {
-    let (draft, willing) = draft(true);
+    let (draft, willing) = draft_among(2, true);
     let draft = draft.unwrap();
     let nodes: Vec<PublicKey> = draft.nodes.iter().map(|node| node.choice.node).collect();
-    assert_eq!(nodes, [willing]);
+    assert_eq!(nodes, [willing.unwrap()]);
     assert_eq!(draft.dispatch.unwrap().uses, 4);
 }
 
 #[test]
-fn without_a_willing_node_there_is_a_refusal() {
-    let (draft, _) = draft(false);
-    let code = draft.unwrap_err().code;
-    assert!(matches!(code, RefusalCode::NoNode | RefusalCode::UnknownModel), "{code}");
+fn nodes_that_want_a_router_are_told_from_none_at_all() {
+    for (nodes, code, text) in [
+        (
+            2,
+            RefusalCode::RouterNotAccepted,
+            "2 nodes offer this and none takes a ticket that a client signed",
+        ),
+        (1, RefusalCode::RouterNotAccepted, "1 node offers this and takes no ticket that a client signed"),
+        (0, RefusalCode::UnknownModel, "no live node offers this model"),
+    ] {
+        let refusal = draft_among(nodes, false).0.unwrap_err();
+        assert_eq!(refusal.code, code);
+        assert!(refusal.message.starts_with(text), "{}", refusal.message);
+    }
 }

@@ -24,6 +24,7 @@ pub mod quote_rank;
 pub mod quote_round;
 pub mod receipt_check;
 pub mod retry_budget;
+pub mod router_silence;
 pub mod session_door;
 pub mod spending;
 

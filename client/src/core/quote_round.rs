@@ -62,6 +62,12 @@ impl QuoteRound {
         self.questions.push(question);
     }
 
+    /// True when a router has said something, whatever it was.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        !self.answered.is_empty()
+    }
+
     /// When the round ends: at once when all have answered, a little after the first quote, or when time is up.
     #[must_use]
     pub fn poll_timeout(&self, timing: &JourneyTiming) -> UnixMicros {

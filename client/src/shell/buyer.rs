@@ -270,8 +270,8 @@ impl Buyer {
         }
     }
 
-    /// Waits until relays have the last words on receipts, and for a moment until nodes that were left have heard
-    /// of it; then ends the connections.
+    /// Waits until relays have the last words on receipts, and for a moment until nodes that were left have heard of
+    /// it; then ends the connections.
     pub async fn close(&self) {
         self.words.close();
         self.words.wait().await;

@@ -181,9 +181,14 @@ impl World {
 
     /// Asks a part to end, as a service manager does.
     pub fn terminate(&self, name: &str) {
+        self.signal(name, "-TERM");
+    }
+
+    /// Sends a part a signal, as `kill` names it.
+    pub fn signal(&self, name: &str, signal: &str) {
         let part = self.parts.iter().find(|part| part.name == name).unwrap();
         let id = part.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// Kills a part as `kill -9` does.

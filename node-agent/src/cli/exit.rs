@@ -21,9 +21,9 @@ impl Failure {
         Self { code: 3, words: words.to_string() }
     }
 
-    /// No relay was reached.
-    pub(crate) fn no_relay(words: impl Display) -> Self {
-        Self { code: 4, words: words.to_string() }
+    /// With the code of whoever failed.
+    pub(crate) fn with_code(code: u8, words: impl Display) -> Self {
+        Self { code, words: words.to_string() }
     }
 
     /// There is no runner.

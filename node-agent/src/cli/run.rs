@@ -14,7 +14,7 @@ use super::exit::Failure;
 use crate::shell::config::{
     ConfigError, GatewayChoice, NodeConfig, NodeFile, PriceFile, RunnerChoice, public_key, runner_choice,
 };
-use crate::shell::run_loop::{NodeReady, RunError, run as run_node};
+use crate::shell::run_loop::{NodeReady, run as run_node};
 use crate::shell::runners::discovery::parse_ports;
 use crate::shell::runners::{ApiKey, RunnerOptions};
 use crate::shell::status_file::{COMMAND, replace};
@@ -119,11 +119,7 @@ pub(super) async fn run(args: RunArgs) -> Result<(), Failure> {
     watch.abort();
     // The line was printed, or there was none to print.
     drop(announce.await);
-    outcome.map_err(|error| match error {
-        RunError::Runner(error) => Failure::no_runner(error),
-        RunError::NoRelay(error) => Failure::no_relay(error),
-        error => Failure::general(error),
-    })
+    outcome.map_err(|error| Failure::with_code(error.exit_code(), error))
 }
 
 struct Signals {

@@ -77,6 +77,20 @@ pub enum RunError {
     Storage,
 }
 
+impl RunError {
+    /// Exit code of the process: the same as a router's for what both know, and 5 where there is no runner.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::DataDir(_) | Self::Key(_) | Self::Restore(_) | Self::Outbox(_) | Self::Gateway(_) => 3,
+            Self::Runner(error) if error.is_wrong_setting() => 3,
+            Self::NoRelay(_) => 4,
+            Self::Runner(_) => 5,
+            Self::Storage => 1,
+        }
+    }
+}
+
 /// Runs a node until `shutdown`, then drains it. Must be called inside a tokio runtime; logging is the caller's.
 pub async fn run(
     config: NodeConfig,

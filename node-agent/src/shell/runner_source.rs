@@ -62,6 +62,18 @@ pub enum SourceError {
     EmptyCommand,
 }
 
+impl SourceError {
+    /// True when what was asked for can be nobody's runner, whatever is running.
+    #[must_use]
+    pub const fn is_wrong_setting(&self) -> bool {
+        match self {
+            Self::Open(error) => !matches!(error, OpenError::Client { .. }),
+            Self::EmptyCommand => true,
+            _ => false,
+        }
+    }
+}
+
 /// Opens what was chosen. `data_dir` is where a started runner has its folder.
 pub async fn open_runner(
     choice: &RunnerChoice,

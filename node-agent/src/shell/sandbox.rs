@@ -50,7 +50,7 @@ pub enum UrlError {
     /// Not on this machine.
     #[error(
         "the runner at {host:?} is on another machine: prompts would leave this one\n\
-         hint: allow remote runners in the configuration if that is intended"
+         hint: if that is intended, say so: --allow-remote-runner, or allow_remote under [runner]"
     )]
     Remote {
         /// The host.

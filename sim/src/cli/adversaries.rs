@@ -22,7 +22,7 @@ pub(super) struct AdversariesArgs {
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(2..=200))]
     nodes: u16,
     /// Only these, separated by commas.
-    #[arg(long, value_delimiter = ',', value_parser = names())]
+    #[arg(long, value_delimiter = ',', num_args = 1.., value_parser = names())]
     only: Vec<String>,
     /// Threads; the report is the same with any number.
     #[arg(long, default_value_t = threads(), value_parser = clap::value_parser!(u16).range(1..=256))]

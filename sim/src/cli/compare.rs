@@ -28,7 +28,8 @@ pub(super) struct Common {
     #[arg(long, default_value_t = 1)]
     pub(super) first_seed: u64,
     /// Policies, first the one that matters most; `list` says what each is.
-    #[arg(long, value_delimiter = ',', default_values = ALL, value_parser = PossibleValuesParser::new(ALL))]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values = ALL)]
+    #[arg(value_parser = PossibleValuesParser::new(ALL))]
     pub(super) policies: Vec<String>,
     /// Requests of each run: consecutive ones of the trace, from a place that the seed draws; the first fifth is not
     /// counted.

@@ -10,6 +10,7 @@ use clap::Args;
 use super::progress::Progress;
 use super::{Outcome, say};
 use crate::faults::Selection;
+use crate::faults::selection::Chosen;
 use crate::shrink::{Shrunk, shrink};
 use crate::swarm::{SwarmFailure, SwarmSums, run_part};
 
@@ -41,12 +42,32 @@ pub(super) struct ShrinkArgs {
 #[derive(Debug, Args)]
 struct Part {
     /// Faults to keep: names, or NAME.NUMBER for a single one, separated by commas; `none` for none.
-    #[arg(long, value_delimiter = ',', value_name = "FAULT")]
+    #[arg(long, value_delimiter = ',', num_args = 1.., value_name = "FAULT", value_parser = fault)]
     only: Option<Vec<String>>,
     /// Jobs to keep, by number, separated by commas; `none` for none.
-    #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
+    #[arg(long, value_delimiter = ',', num_args = 1.., value_name = "NUMBER", value_parser = job)]
     only_jobs: Option<Vec<String>>,
 }
+
+/// Said where it is read: a name that is wrong is a mistake of the command line, not of a world.
+fn fault(word: &str) -> Result<String, String> {
+    match word.parse::<Chosen>() {
+        Err(error) if word != NOTHING => Err(format!("{error}; several with commas, `{NOTHING}` for none")),
+        _ => Ok(word.to_owned()),
+    }
+}
+
+fn job(word: &str) -> Result<String, String> {
+    match word.parse::<usize>() {
+        Err(_) if word != NOTHING => Err(format!(
+            "{word:?} is no number of a job; write 3 or 3,17 as a failure names them, `{NOTHING}` for none"
+        )),
+        _ => Ok(word.to_owned()),
+    }
+}
+
+/// What keeps none.
+const NOTHING: &str = "none";
 
 impl Part {
     fn selection(&self) -> Result<Selection, Box<dyn core::error::Error>> {
@@ -57,7 +78,7 @@ impl Part {
 
 fn chosen<T: Ord + core::str::FromStr>(words: Option<&[String]>) -> Result<Option<BTreeSet<T>>, T::Err> {
     words
-        .map(|words| words.iter().filter(|word| *word != "none").map(|word| word.parse()).collect())
+        .map(|words| words.iter().filter(|word| *word != NOTHING).map(|word| word.parse()).collect())
         .transpose()
 }
 

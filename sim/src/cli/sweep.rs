@@ -14,17 +14,17 @@ pub(super) struct SweepArgs {
     #[command(flatten)]
     common: Common,
     /// Numbers of nodes.
-    #[arg(long, value_delimiter = ',', default_values_t = [40])]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [40])]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     nodes: Vec<u16>,
     /// Loads: offered work over the capacity of the fleet.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.75], value_parser = load)]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [0.75], value_parser = load)]
     load: Vec<f64>,
     /// Ages of announced load when routers hear of it, in seconds.
-    #[arg(long, value_delimiter = ',', default_values_t = [10.0], value_parser = age)]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [10.0], value_parser = age)]
     info_age: Vec<f64>,
     /// Shares of nodes that lie.
-    #[arg(long, value_delimiter = ',', default_values_t = [0.0], value_parser = share)]
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [0.0], value_parser = share)]
     liars: Vec<f64>,
     /// Write sweep.json, sweep.md and plots into this directory, and the report of each point into one of its own.
     #[arg(long)]

@@ -4,6 +4,10 @@ use fedai_protocol::RefusalCode;
 use serde_json::{Value, json};
 
 use crate::core::job_ending::JobFailure;
+use crate::core::router_silence::Unheard;
+
+/// When to try again while no relay is connected: they are tried every few seconds.
+const RELAYS_RETRY_MS: u64 = 5_000;
 
 /// What went wrong, as an OpenAI client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +57,18 @@ impl ApiError {
         if let Some(lie) = &failure.dishonest {
             message = format!("{message} (a router's quote did not hold: {lie})");
         }
-        Self {
-            retry_after_ms: refusal.retry_after_ms,
-            ..Self::new(status_of(refusal.code), &refusal.code.as_str(), message)
+        let (status, retry_after_ms) = match failure.unheard {
+            Some(Unheard::Relays) => (503, Some(RELAYS_RETRY_MS)),
+            // No node was asked: nobody is there who would take it.
+            None if refusal.code == RefusalCode::RouterNotAccepted && failure.attempts.is_empty() => {
+                (404, None)
+            }
+            _ => (status_of(refusal.code), refusal.retry_after_ms),
+        };
+        if failure.unheard.is_some() {
+            message = format!("{message}; on the machine of this endpoint, `fedai doctor` says who is there");
         }
+        Self { retry_after_ms, ..Self::new(status, &failure.code(), message) }
     }
 
     /// The body.
@@ -100,6 +112,7 @@ mod tests {
         let failure = JobFailure {
             refusal: Refusal::new(RefusalCode::Busy, "all slots are taken").retry_after(1_200),
             dishonest: None,
+            unheard: None,
             has_shown: false,
             attempts: Vec::new(),
             spent: Msat::ZERO,
@@ -109,6 +122,23 @@ mod tests {
         assert_eq!((error.status, error.kind, error.code.as_str()), (429, "rate_limit_error", "busy"));
         assert_eq!(error.retry_after_seconds(), Some(2));
         assert_eq!(error.message, "all slots are taken", "hints are for the command line");
+    }
+
+    #[test]
+    fn silence_of_routers_and_of_relays_are_worth_another_try() {
+        for (unheard, status, code, retry) in [
+            (Unheard::Routers { out_of_time: false }, 504, "timeout", None),
+            (Unheard::Relays, 503, "no_relay", Some(5)),
+        ] {
+            let refusal = Refusal::new(RefusalCode::Timeout, "nobody was heard");
+            let failure = JobFailure { refusal, unheard: Some(unheard), ..JobFailure::of_our_own() };
+            let error = ApiError::of_failure(&failure);
+            assert_eq!(
+                (error.status, error.code.as_str(), error.retry_after_seconds()),
+                (status, code, retry)
+            );
+            assert!(error.message.contains("fedai doctor"), "{}", error.message);
+        }
     }
 
     #[test]

@@ -58,9 +58,12 @@ impl JobRun<'_> {
                 continue;
             };
             let event = self.ticket_key.sign(draft, &mut entropy);
-            inputs.push(JourneyInput::Asked(Question { router, request: event.id(), ticket }));
+            let question = Question { router, request: event.id(), ticket };
             let relays = self.buyer.pool.publish_ephemeral(event, RelayRole::Control);
             tracing::debug!(relays, router = %router.to_hex(), "quote requested");
+            if relays > 0 {
+                inputs.push(JourneyInput::Asked(question));
+            }
         }
         inputs
     }

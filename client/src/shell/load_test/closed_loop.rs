@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{LoadPlan, Tally, Target, place};
 
@@ -18,17 +19,20 @@ pub(super) async fn run(
     plan: &Arc<LoadPlan>,
     targets: &[Arc<Target>],
     at_once: u16,
+    stop: &CancellationToken,
     on_answer: &impl Fn(),
 ) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = targets.iter().map(|_| Tally::default()).collect();
     let block = if at_once == 1 { 1 } else { u64::from(at_once) * BLOCK_REQUESTS_EACH };
     let (mut sent, mut turn, all) = (0, 0, u64::from(plan.requests));
-    while sent < all {
+    while sent < all && !stop.is_cancelled() {
         let numbers = sent..sent.saturating_add(block).min(all);
         for step in 0..targets.len() {
             let place = place(turn, step, targets.len());
             if let (Some(target), Some(tally)) = (targets.get(place), tallies.get_mut(place)) {
-                run_block(plan, target, at_once, numbers.clone(), tally, on_answer).await;
+                let block = run_block(plan, target, at_once, numbers.clone(), tally, on_answer);
+                // What a block that is given up has measured is in its tally.
+                stop.run_until_cancelled(block).await;
             }
         }
         sent = numbers.end;
@@ -66,9 +70,10 @@ async fn run_block(
     drop(sender);
     let mut ended = begun;
     while let Some((result, at)) = results.recv().await {
+        // Step by step, so that it is right whenever this is given up.
+        tally.add_time(at.saturating_duration_since(ended));
         ended = ended.max(at);
         tally.record(result);
         on_answer();
     }
-    tally.add_time(ended - begun);
 }

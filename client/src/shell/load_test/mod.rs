@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use self::exchange::ExchangeError;
 pub use self::tally::{Quantiles, Tally};
@@ -56,27 +57,49 @@ pub struct LoadPlan {
     pub timeout: Duration,
 }
 
-/// Loads the targets in turns; one tally for each, in their order. `on_answer` is called after every request.
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// One for each target, in their order.
+    pub tallies: Vec<Tally>,
+    /// False when the run was stopped: then the tallies are of what was answered until then.
+    pub is_whole: bool,
+}
+
+/// Loads the targets in turns, until all is sent and answered, or until `stop`. `on_answer` is called after every
+/// request.
 ///
 /// A target that does not answer its first request ends the run before anything is measured.
 pub async fn run(
     plan: Arc<LoadPlan>,
     targets: &[Arc<Target>],
+    stop: &CancellationToken,
     on_answer: impl Fn() + Send + Sync,
-) -> Result<Vec<Tally>, TargetError> {
+) -> Result<Measured, TargetError> {
+    let tallies = tokio::select! {
+        warm = warm_up(&plan, targets) => {
+            warm?;
+            match plan.pace {
+                Pace::Closed(at_once) => closed_loop::run(&plan, targets, at_once, stop, &on_answer).await,
+                Pace::Open(per_second) => open_loop::run(&plan, targets, per_second, stop, &on_answer).await,
+            }
+        }
+        () = stop.cancelled() => targets.iter().map(|_| Tally::default()).collect(),
+    };
+    Ok(Measured { tallies, is_whole: !stop.is_cancelled() })
+}
+
+async fn warm_up(plan: &LoadPlan, targets: &[Arc<Target>]) -> Result<(), TargetError> {
     for target in targets {
-        target.check(&plan).await?;
+        target.check(plan).await?;
     }
     for target in targets {
         for number in 1..u64::from(plan.warm_up) {
             // What is wrong with an endpoint shows in what is measured.
-            drop(target.exchange(&plan, WARM_UP | number, Instant::now()).await);
+            drop(target.exchange(plan, WARM_UP | number, Instant::now()).await);
         }
     }
-    Ok(match plan.pace {
-        Pace::Closed(at_once) => closed_loop::run(&plan, targets, at_once, &on_answer).await,
-        Pace::Open(per_second) => open_loop::run(&plan, targets, per_second, &on_answer).await,
-    })
+    Ok(())
 }
 
 /// Which target comes at which step of a turn: everybody is first now and then.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::arrivals::{Arrivals, pace};
 use super::{LoadPlan, Tally, Target, place};
@@ -34,6 +35,7 @@ pub(super) async fn run(
     plan: &Arc<LoadPlan>,
     targets: &[Arc<Target>],
     per_second: f64,
+    stop: &CancellationToken,
     on_answer: &impl Fn(),
 ) -> Vec<Tally> {
     let (timetable, mut spans) = timetable(plan, targets.len(), per_second);
@@ -57,7 +59,7 @@ pub(super) async fn run(
         while requests.join_next().await.is_some() {}
     });
     let mut tallies: Vec<Tally> = targets.iter().map(|_| Tally::default()).collect();
-    while let Some((block, place, result, at)) = results.recv().await {
+    while let Some(Some((block, place, result, at))) = stop.run_until_cancelled(results.recv()).await {
         if let (Some(span), Some(tally)) = (spans.get_mut(block), tallies.get_mut(place)) {
             span.ended = span.ended.max(at - begun);
             tally.record(result);

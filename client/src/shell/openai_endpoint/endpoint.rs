@@ -7,7 +7,7 @@ use std::time::Duration;
 use fedai_protocol::Msat;
 use fedai_protocol::event_kinds::{MODEL_OFFER, NODE_DESCRIPTOR};
 use fedai_protocol::quote_request::Mode;
-use fedai_relay_bridge::wall_clock;
+use fedai_relay_bridge::{RelayRole, wall_clock};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -116,8 +116,14 @@ impl Endpoint {
         }
         let found = self.buyer.routers(self.terms.router, LOOK_PATIENCE).await;
         if found.is_empty() {
-            let text = "no router is announced on the relays; start one, or serve with --router self";
-            return Err(ApiError { retry_after_ms: Some(5_000), ..ApiError::new(503, "no_router", text) });
+            let (code, text) = match self.buyer.pool().connected(RelayRole::Discovery) {
+                0 => ("no_relay", "no relay is connected; `fedai doctor` says which ones do not answer"),
+                _ => (
+                    "no_router",
+                    "no router is announced on the relays; start one, or serve with --router self",
+                ),
+            };
+            return Err(ApiError { retry_after_ms: Some(5_000), ..ApiError::new(503, code, text) });
         }
         *known = Some((Instant::now(), found.clone()));
         Ok(found)

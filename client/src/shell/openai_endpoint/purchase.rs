@@ -99,7 +99,8 @@ impl Task {
                 Ok(delivered) => return Ok(delivered),
                 Err(failure) => {
                     let is_nobody = !failure.has_shown && failure.attempts.is_empty();
-                    let worth = matches!(failure.refusal.code, RefusalCode::NoNode | RefusalCode::Timeout);
+                    // All have the same deadline, and the same routers are silent for each.
+                    let worth = matches!(failure.refusal.code, RefusalCode::NoNode);
                     if matches!(failure.refusal.code, RefusalCode::Timeout) {
                         self.endpoint.forget_routers().await;
                     }
