@@ -36,6 +36,10 @@ pub fn run(share: Share, command: impl Future<Output = ExitCode> + Send + 'stati
 /// A runtime of that share. Tasks here last some tens of microseconds, about as long as it takes to wake another
 /// thread for one, so a party has half of the processors; `TOKIO_WORKER_THREADS` says otherwise.
 #[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a variable that tokio itself reads, before there is a command line"
+)]
 pub fn builder(share: Share) -> Builder {
     let mut builder = Builder::new_multi_thread();
     builder.enable_all();

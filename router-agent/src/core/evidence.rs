@@ -396,7 +396,7 @@ impl RouterCore {
                 self.book = core::mem::take(&mut self.book).emptied(since);
                 self.restoring = true;
             }
-            Restoring::Record(Restored { at, record }) => self.restore_record(now, at, record),
+            Restoring::Record(record) => self.restore_record(now, *record),
             Restoring::End => {
                 self.restoring = false;
                 self.book.expire(now);
@@ -404,7 +404,7 @@ impl RouterCore {
         }
     }
 
-    fn restore_record(&mut self, now: UnixMicros, at: UnixMicros, record: RestoredRecord) {
+    fn restore_record(&mut self, now: UnixMicros, Restored { at, record }: Restored) {
         let mut unsaid = Vec::new();
         match record {
             RestoredRecord::Dispatch { dispatch, luck_permille } => {

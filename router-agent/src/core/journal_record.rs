@@ -21,7 +21,7 @@ pub enum Restoring {
     /// Since when it is complete. Comes first.
     Since(UnixSeconds),
     /// The next record.
-    Record(Restored),
+    Record(Box<Restored>),
     /// There are no more.
     End,
 }
@@ -32,7 +32,7 @@ impl Restoring {
         since: UnixSeconds,
         records: impl IntoIterator<Item = Restored>,
     ) -> impl Iterator<Item = Self> {
-        let records = records.into_iter().map(Self::Record);
+        let records = records.into_iter().map(|record| Self::Record(Box::new(record)));
         core::iter::once(Self::Since(since)).chain(records).chain([Self::End])
     }
 }

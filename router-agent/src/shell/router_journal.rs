@@ -63,7 +63,7 @@ impl RouterJournal {
                 && let Some(restored) = restored(&entry, &record)
             {
                 records = records.saturating_add(1);
-                restore(Restoring::Record(Restored { at: record.at, record: restored }));
+                restore(Restoring::Record(Box::new(Restored { at: record.at, record: restored })));
             }
             Ok::<(), JournalError>(())
         })?;
