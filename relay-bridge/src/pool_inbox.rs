@@ -4,6 +4,7 @@
 //! Order of the checks: known subscription, seen before (by a verified id), verified, matching, in time. A copy that
 //! is dropped as seen has an id that was verified before; anything else is verified before it is believed.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -185,7 +186,10 @@ impl PoolInner {
         let heard = link.last_heard().min(wall_clock::now_seconds());
         for wire in self.asked_of(link) {
             match state {
-                ConnectionState::Connected => self.request(&wire, link),
+                ConnectionState::Connected => {
+                    lock(&wire.asking).remove(&link.number);
+                    self.request(&wire, link);
+                }
                 _ => wire.listeners().iter().for_each(|listener| listener.disconnected(link.number, heard)),
             }
         }
@@ -196,8 +200,8 @@ impl PoolInner {
         let Some(wire) = self.subscription(subscription) else { return };
         let times = wire.listeners().iter().map(|listener| listener.closed(link.number)).max().unwrap_or(1);
         tracing::warn!(relay = %link.url, reason = ?message, times, "relay ended a subscription; asking again");
+        self.request_later(&wire, link, times, &mut lock(&wire.asking));
         link.set_error(format!("subscription ended: {message}"));
-        self.request_later(&wire, link, times);
     }
 
     fn lagged(self: &Arc<Self>, link: &Arc<Link>, lost: u64) {
@@ -216,8 +220,10 @@ impl PoolInner {
     }
 
     /// Sends to a relay that is up what is asked for under an id.
-    pub(crate) fn request(self: &Arc<Self>, wire: &Arc<WireSubscription>, link: &Arc<Link>) {
-        if !link.is_connected() {
+    pub(crate) fn request(self: &Arc<Self>, wire: &WireSubscription, link: &Arc<Link>) {
+        let mut later = lock(&wire.asking);
+        // Who joins while the relay is given a pause is asked for at its end.
+        if !link.is_connected() || wire.is_shared && later.contains(&link.number) {
             return;
         }
         let at = Instant::now();
@@ -228,18 +234,29 @@ impl PoolInner {
         if let Err(error) = link.connection().send(command) {
             wire.request_failed(link.number, at);
             if error == SendError::Full {
-                self.request_later(wire, link, 1);
+                self.request_later(wire, link, 1, &mut later);
             }
         }
     }
 
-    fn request_later(self: &Arc<Self>, wire: &WireSubscription, link: &Arc<Link>, times: u32) {
+    /// Asks again after a pause, unless there is one already: each request of many may be answered by an end.
+    fn request_later(
+        self: &Arc<Self>,
+        wire: &WireSubscription,
+        link: &Arc<Link>,
+        times: u32,
+        later: &mut BTreeSet<usize>,
+    ) {
+        if !later.insert(link.number) {
+            return;
+        }
         let wait = CLOSED_BACKOFF.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1).min(10)));
         let (pool, link, id) = (Arc::downgrade(self), Arc::downgrade(link), wire.id.clone());
         self.runtime.spawn(async move {
             tokio::time::sleep(wait.min(CLOSED_BACKOFF_MAX)).await;
             let (Some(pool), Some(link)) = (pool.upgrade(), link.upgrade()) else { return };
             if let Some(wire) = pool.subscription(&id) {
+                lock(&wire.asking).remove(&link.number);
                 pool.request(&wire, &link);
             }
         });

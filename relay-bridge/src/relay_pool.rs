@@ -382,9 +382,10 @@ impl RelayPool {
     }
 
     pub(crate) fn end_subscription(&self, state: &SubscriptionState) {
-        if write(&self.0.subscriptions).end(state) == Ended::Nothing {
-            return;
-        }
+        // Taken out first: the lock on all of them is not held while relays are told.
+        let ended = write(&self.0.subscriptions).end(state);
+        let Ended::Id(wire) = ended else { return };
+        let _asking = lock(&wire.asking);
         for link in self.links(|link| link.serves(state.role) && link.is_connected()) {
             // A relay that cannot be told now has ended it with the connection.
             let _ = link.connection().send(Command::Unsubscribe { id: state.id.clone() });

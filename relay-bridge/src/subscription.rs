@@ -4,7 +4,7 @@
 //! of relays. A consumer that is too slow loses events only against a counter. Dropping the subscription ends it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -67,7 +67,8 @@ impl Subscription {
 
     /// Waits until at least one relay has the current filters; how many have. 0 when the time is over.
     ///
-    /// A relay has them when it has sent EOSE, or said nothing for three seconds after it was handed the REQ.
+    /// A relay has them when it has sent EOSE, or said nothing for three seconds after it was handed the REQ. Under a
+    /// shared id that EOSE may be an earlier one's: then the REQ is under way before what is published next.
     pub async fn ready(&self, timeout: Duration) -> usize {
         self.wait(Instant::now() + timeout, || self.live_relays()).await
     }
@@ -204,6 +205,7 @@ pub(crate) struct SubscriptionState {
     pub(crate) id: String,
     pub(crate) role: RelayRole,
     filters: Mutex<Arc<[Filter]>>,
+    keys: AtomicUsize,
     seen: Mutex<SeenEvents>,
     queue: mpsc::Sender<VerifiedEvent>,
     links: Mutex<HashMap<usize, Progress>>,
@@ -231,6 +233,7 @@ impl SubscriptionState {
         let state = Self {
             id,
             role,
+            keys: AtomicUsize::new(keys_to_share(&filters).unwrap_or_default()),
             filters: Mutex::new(filters.into()),
             seen: Mutex::default(),
             queue,
@@ -252,7 +255,7 @@ impl SubscriptionState {
 
     /// Keys that its filters name.
     pub(crate) fn keys(&self) -> usize {
-        keys_to_share(&lock(&self.filters)).unwrap_or_default()
+        self.keys.load(Ordering::Relaxed)
     }
 
     pub(crate) fn matches(&self, event: &VerifiedEvent) -> bool {
@@ -283,6 +286,7 @@ impl SubscriptionState {
     }
 
     fn replace_filters(&self, filters: Vec<Filter>) {
+        self.keys.store(keys_to_share(&filters).unwrap_or_default(), Ordering::Relaxed);
         *lock(&self.filters) = filters.into();
         lock(&self.links).clear();
     }
@@ -376,12 +380,13 @@ impl SubscriptionState {
     }
 }
 
+/// Who has set a time for short-lived events knows why: relays apply it to what comes live, too.
 fn with_since(filter: Filter, complete_until: Option<UnixSeconds>, now: UnixSeconds) -> Filter {
     let is_ephemeral = |kind: &nostr::Kind| KindClass::of(kind.as_u16()) == KindClass::Ephemeral;
     let only_ephemeral =
         filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(is_ephemeral));
     let from = if only_ephemeral {
-        Some(now.minus(EPHEMERAL_SINCE_SECONDS))
+        filter.since.is_none().then(|| now.minus(EPHEMERAL_SINCE_SECONDS))
     } else {
         complete_until.map(|at| at.minus(CATCH_UP_MARGIN_SECONDS))
     };

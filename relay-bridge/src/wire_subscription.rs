@@ -5,7 +5,7 @@
 //! joins, the same id is asked for again with the keys of all.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use fedai_protocol::event_kinds::KindClass;
 use fedai_protocol::limits::{
@@ -33,6 +33,9 @@ pub(crate) struct WireSubscription {
     pub(crate) role: RelayRole,
     pub(crate) is_shared: bool,
     listeners: RwLock<Listeners>,
+    /// Held from the look at the listeners until a relay was handed what they ask for, so that no older request comes
+    /// after a newer one. Relays that are to be asked again later.
+    pub(crate) asking: Mutex<BTreeSet<usize>>,
 }
 
 /// Cheap to take out of its lock, which happens for each event.
@@ -47,12 +50,11 @@ pub(crate) struct Place {
 }
 
 /// What is left to tell relays when a subscription has ended.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Nothing: it has ended before, or others listen under the same id.
     Nothing,
     /// Nobody listens under its id any more.
-    Id,
+    Id(Arc<WireSubscription>),
 }
 
 impl WireSubscriptions {
@@ -95,8 +97,7 @@ impl WireSubscriptions {
             // Its keys go with the next request. Until then what comes to them is nobody's.
             return Ended::Nothing;
         }
-        self.by_id.remove(&ended.id);
-        Ended::Id
+        self.by_id.remove(&ended.id).map_or(Ended::Nothing, Ended::Id)
     }
 
     fn room(&mut self, role: RelayRole, filters: &[Filter]) -> Option<Arc<WireSubscription>> {
@@ -122,7 +123,8 @@ impl WireSubscriptions {
     fn open(&mut self, role: RelayRole, is_shared: bool) -> Arc<WireSubscription> {
         let id = format!("fed{}", self.next);
         self.next = self.next.wrapping_add(1);
-        let wire = Arc::new(WireSubscription { id, role, is_shared, listeners: RwLock::new(Arc::new([])) });
+        let (listeners, asking) = (RwLock::new(Vec::new().into()), Mutex::default());
+        let wire = Arc::new(WireSubscription { id, role, is_shared, listeners, asking });
         self.by_id.insert(wire.id.clone(), Arc::clone(&wire));
         wire
     }
@@ -273,12 +275,12 @@ mod tests {
         let mine: BTreeSet<String> =
             (0..keys.len()).filter(|n| places[*n].state.id == wire.id).map(|n| keys[n].to_hex()).collect();
         assert_eq!((asked.len(), &asked[0].generic_tags[&ADDRESSEE], mine.len()), (1, &mine, 2));
-        assert_eq!(all.end(&places[0].state), Ended::Nothing, "another one listens");
+        assert!(matches!(all.end(&places[0].state), Ended::Nothing), "another one listens");
         let left = wire.begin_request(0, now, Instant::now());
         assert_eq!(left[0].generic_tags[&ADDRESSEE].len(), 1);
-        assert_eq!(all.end(&places[0].state), Ended::Nothing, "ended before");
+        assert!(matches!(all.end(&places[0].state), Ended::Nothing), "ended before");
         let other = places.iter().skip(1).find(|place| place.state.id == wire.id).unwrap();
-        assert_eq!(all.end(&other.state), Ended::Id);
+        assert!(matches!(all.end(&other.state), Ended::Id(_)));
         assert!(all.get(&wire.id).is_none());
     }
 
@@ -295,6 +297,20 @@ mod tests {
         first.state.closed(0);
         wire.begin_request(0, now, Instant::now());
         assert!(!first.state.is_live(0), "the relay had ended it");
+    }
+
+    #[test]
+    fn short_lived_events_are_asked_for_since_two_minutes_unless_a_time_was_given() {
+        let mut all = WireSubscriptions::new(ALONE);
+        let now = UnixSeconds(1_800_000_000);
+        for (filter, since) in [
+            (filters::of_kinds(&[SESSION_FRAME]), now.minus(120)),
+            (filters::since(filters::of_kinds(&[SESSION_FRAME]), UnixSeconds(0)), UnixSeconds(0)),
+        ] {
+            let wire = all.place(RelayRole::Stream, vec![filter]).wire.unwrap();
+            let asked = wire.begin_request(0, now, Instant::now());
+            assert_eq!(asked[0].since.unwrap().as_secs(), since.0);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::{LOAD_PING, RECEIPT, SESSION_FRAME};
-use fedai_protocol::limits::SUBSCRIPTION_EVENTS_MAX;
+use fedai_protocol::limits::{RELAY_SHARED_SUBSCRIPTIONS_MAX, SUBSCRIPTION_EVENTS_MAX};
 use fedai_protocol::{SigningKey, VerifiedEvent};
 use fedai_relay_bridge::connection::{Connector, OpenRequest, RelayConnection};
 use fedai_relay_bridge::memory_connection::MemoryConnection;
@@ -261,24 +261,31 @@ async fn started_again(options: &DevRelayOptions) -> DevRelay {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn three_hundred_listeners_are_heard_by_a_relay_that_allows_twenty_subscriptions() {
     let limits = DevRelayLimits { subscriptions: 20, ..DevRelayLimits::default() };
     let mut options = DevRelayOptions { limits, ..DevRelayOptions::on("127.0.0.1:0".parse().unwrap()) };
     let relay = DevRelay::start(options.clone()).await.unwrap();
     let connect = || RelayPool::connect(RelayList::single(relay.url()).unwrap(), PoolOptions::default());
     let (one, two) = (connect(), connect());
-    let listen = |role| -> Listener {
-        let reader = key();
-        let frames = two.subscribe(role, vec![filters::of_kinds_to(&[SESSION_FRAME], [reader.public_key()])]);
-        (role, reader, frames)
-    };
-    let roles = [RelayRole::Control, RelayRole::Stream];
-    let mut all: Vec<_> = (0..300).map(|n| listen(roles[n % 2])).collect();
-    // Some leave and others come, as jobs do.
-    for n in 0..100 {
-        all.swap_remove(n * 2);
-        all.push(listen(roles[n % 2]));
+    two.wait_ready(RelayRole::Stream, PATIENCE).await.unwrap();
+    // As jobs do: on several threads, and some leave while others come.
+    let listening = (0..300).map(|n| {
+        let pool = two.clone();
+        let listen = move || -> Listener {
+            let (role, reader) = ([RelayRole::Control, RelayRole::Stream][n % 2], key());
+            let to_reader = filters::of_kinds_to(&[SESSION_FRAME], [reader.public_key()]);
+            (role, pool.subscribe(role, vec![to_reader]), reader)
+        };
+        tokio::spawn(async move {
+            let first = listen();
+            if n % 3 == 0 { listen() } else { first }
+        })
+    });
+    let listening: Vec<_> = listening.collect();
+    let mut all = Vec::new();
+    for listener in listening {
+        all.push(listener.await.unwrap());
     }
     each_hears_its_own(&one, &mut all).await;
     let status = two.status();
@@ -293,18 +300,56 @@ async fn three_hundred_listeners_are_heard_by_a_relay_that_allows_twenty_subscri
     relay.shutdown().await;
 }
 
-type Listener = (RelayRole, SigningKey, Subscription);
+type Listener = (RelayRole, Subscription, SigningKey);
 
 async fn each_hears_its_own(publisher: &RelayPool, all: &mut [Listener]) {
     let author = key();
     publisher.wait_ready(RelayRole::Stream, PATIENCE).await.unwrap();
-    for (role, reader, frames) in all {
+    for (role, frames, reader) in all {
         assert_eq!(in_time("live", frames.ready(PATIENCE)).await, 1);
         let name = reader.public_key().to_hex();
         publisher.publish_ephemeral(tagged_to(&author, SESSION_FRAME, reader, &name), *role);
         assert_eq!(in_time("frame", frames.recv()).await.unwrap().content(), name);
         assert!(frames.try_recv().is_none(), "nobody else's");
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_ends_a_shared_subscription_is_given_a_pause_whoever_joins() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut list = RelayList::single(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
+    list.relays[0].roles = [RelayRole::Stream].into();
+    let pool = RelayPool::connect(list, PoolOptions { subscriptions_alone: 0, ..PoolOptions::default() });
+    let listen = || {
+        pool.subscribe(RelayRole::Stream, vec![filters::of_kinds_to(&[SESSION_FRAME], [key().public_key()])])
+    };
+    // All ids there are, ended at once until the pause is two seconds.
+    let mut all: Vec<_> = (0..RELAY_SHARED_SUBSCRIPTIONS_MAX).map(|_| listen()).collect();
+    let mut socket = accepted(&listener).await;
+    let ends = 3 * RELAY_SHARED_SUBSCRIPTIONS_MAX;
+    for n in 1..=ends {
+        let id = next_request(&mut socket).await;
+        say(&mut socket, format!("[\"CLOSED\",\"{id}\",\"rate-limited: number {n}\"]")).await;
+    }
+    let last = format!("subscription ended: rate-limited: number {ends}");
+    eventually("all are ended", || pool.status()[0].last_error.as_ref() == Some(&last)).await;
+    all.extend((0..100).map(|_| listen()));
+    pool.publish_ephemeral(tagged_to(&key(), SESSION_FRAME, &key(), "behind them"), RelayRole::Stream);
+    let mut requests = 0;
+    while !in_time("event", socket.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .into_text()
+        .unwrap()
+        .starts_with("[\"EVENT\"")
+    {
+        requests += 1;
+    }
+    assert!(requests <= RELAY_SHARED_SUBSCRIPTIONS_MAX, "{requests} for 100 that joined");
+    // After the pause all are asked for.
+    let text = in_time("request", socket.next()).await.unwrap().unwrap().into_text().unwrap();
+    assert!(text.starts_with("[\"REQ\"") && text.matches("\",\"").count() >= 49, "{text}");
 }
 
 /// A relay by hand, for what no real one does. Discovery only or prompt roles only, so that one connection comes.

@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use fedai_protocol::event_kinds::{QUOTE, QUOTE_REQUEST, RECEIPT, SESSION_FRAME};
@@ -19,11 +20,16 @@ use fedai_relay_bridge::{
 use support::{PATIENCE, eventually, key, tagged_to};
 use tokio::time::Instant;
 
+const MOMENT: Duration = Duration::from_millis(5);
+
 #[derive(Clone, Default)]
 struct SilentRelay {
     sink: Arc<Mutex<Option<Arc<dyn IncomingSink>>>>,
     taken: Arc<Mutex<Vec<Command>>>,
     full: Arc<AtomicBool>,
+    /// Who hands something over lets another one go first who comes within a moment.
+    is_polite: Arc<AtomicBool>,
+    overtaken: Arc<Condvar>,
 }
 
 impl SilentRelay {
@@ -67,7 +73,15 @@ impl RelayConnection for SilentRelay {
         if self.full.load(Ordering::Relaxed) {
             return Err(SendError::Full);
         }
-        self.taken.lock().unwrap().push(command);
+        let mut taken = self.taken.lock().unwrap();
+        if self.is_polite.swap(false, Ordering::Relaxed) {
+            let before = taken.len();
+            let nobody = |taken: &mut Vec<Command>| taken.len() == before;
+            taken = self.overtaken.wait_timeout_while(taken, MOMENT, nobody).unwrap().0;
+            self.is_polite.store(true, Ordering::Relaxed);
+        }
+        taken.push(command);
+        self.overtaken.notify_one();
         Ok(())
     }
 
@@ -153,4 +167,42 @@ async fn catching_up_begins_at_the_last_word_of_a_relay_and_not_where_its_loss_i
     let since = relay.last_request().1[0].since.unwrap().as_secs();
     assert!(since <= heard_by.minus(900).0, "{since} is later than 15 minutes before {heard_by:?}");
     assert!(since >= heard_by.minus(902).0, "{since} is long before {heard_by:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_joins_at_the_same_moment_is_in_what_a_relay_is_asked_for_last() {
+    let relay = SilentRelay::default();
+    let pool = relay.pool(RelayRole::Stream);
+    relay.is_polite.store(true, Ordering::Relaxed);
+    let listening = (0..200).map(|n| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            let listen = || {
+                let reader = key().public_key();
+                (
+                    reader.to_hex(),
+                    pool.subscribe(RelayRole::Stream, vec![filters::of_kinds_to(&[SESSION_FRAME], [reader])]),
+                )
+            };
+            let first = listen();
+            if n % 4 == 0 { listen() } else { first }
+        })
+    });
+    let listening: Vec<_> = listening.collect();
+    let mut all = Vec::new();
+    for listener in listening {
+        all.push(listener.await.unwrap());
+    }
+    let mut asked = HashMap::new();
+    for command in relay.taken.lock().unwrap().iter() {
+        match command {
+            Command::Subscribe { id, filters } => drop(asked.insert(id.clone(), filters.clone())),
+            Command::Unsubscribe { id } => drop(asked.remove(id)),
+            _ => {}
+        }
+    }
+    let keys: HashSet<&String> =
+        asked.values().flatten().flat_map(|filter| filter.generic_tags.values()).flatten().collect();
+    let missing = all.iter().filter(|(reader, _)| !keys.contains(reader)).count();
+    assert_eq!(missing, 0, "of {}", all.len());
 }

@@ -31,7 +31,8 @@ impl OutputSink for StreamPrinter {
             return ControlFlow::Continue(());
         }
         self.ends_with_break = text.ends_with('\n');
-        match terminal::print_foreign(&text) {
+        // A reader that takes its time, as a pager does, must not keep the connections from being served.
+        match tokio::task::block_in_place(|| terminal::print_foreign(&text)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.failed = Some(error);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fedai_node_agent::shell::runners::RunnerOptions;
 use fedai_node_agent::shell::runners::discovery::discover;
+use fedai_protocol::UnixSeconds;
 use fedai_protocol::event_kinds::LOAD_PING;
 use fedai_protocol::job_open::JobEndpoint;
 use fedai_relay_bridge::{ClockSkewReport, RelayRole, filters, wall_clock};
@@ -20,6 +21,8 @@ use super::job_flags::JobFlags;
 use super::json_output::{CheckRow, DoctorOutput};
 use super::terminal;
 use crate::core::job_ending::JobFailure;
+use crate::core::job_journey::ROUTERS_ASKED_MAX;
+use crate::core::router_silence::Unheard;
 use crate::shell::buyer::Buyer;
 use crate::shell::job_run::JobRun;
 use crate::shell::network_view::NetworkView;
@@ -101,7 +104,8 @@ fn check_data(settings: &Settings, checks: &mut Checks) {
 
 async fn check_network(settings: &Settings, buyer: &Buyer, checks: &mut Checks) -> ExitStatus {
     let (now, until) = (wall_clock::now_seconds(), Instant::now() + CLOCK_WAIT);
-    let pings = vec![filters::of_kinds(&[LOAD_PING])];
+    // From any time: by a clock that is ahead everything was said long ago.
+    let pings = vec![filters::since(filters::of_kinds(&[LOAD_PING]), UnixSeconds(0))];
     let mut loads = buyer.pool().subscribe(RelayRole::Control, pings);
     let view = NetworkView::fetch_all(buyer.pool(), now, FETCH_WAIT).await;
     let mut statuses = buyer.pool().status();
@@ -133,10 +137,20 @@ async fn check_network(settings: &Settings, buyer: &Buyer, checks: &mut Checks) 
     check_clock(&buyer.pool().clock_skew(), checks);
     let mut status = ExitStatus::Success;
     let mut count = |check: &str, count: usize, remedy: &str| {
-        if let ("routers", Some(failure)) = (check, &silence) {
+        if let ("routers", Some(Silence { failure, is_all, unheard })) = (check, &silence) {
             let what = format!("{count} announced; {}", failure.refusal.message);
-            checks.add(check, "fail", what, Some("start one: fedai up; or schedule here: --router self"));
-            return status = ExitStatus::Timeout;
+            let (verdict, exit) = match (unheard, is_all) {
+                (Unheard::Relays, _) => ("fail", ExitStatus::NoRelay),
+                (Unheard::Routers { .. }, true) => ("fail", ExitStatus::Timeout),
+                // A job would go on and ask the others.
+                (Unheard::Routers { .. }, false) => ("warn", status),
+            };
+            let remedy = match unheard {
+                Unheard::Relays => unheard.hint(),
+                Unheard::Routers { .. } => "start one: fedai up; or schedule here: --router self",
+            };
+            checks.add(check, verdict, what, Some(remedy));
+            return status = exit;
         }
         if count > 0 {
             return checks.add(check, "pass", format!("{count} announced"), None);
@@ -154,8 +168,16 @@ async fn check_network(settings: &Settings, buyer: &Buyer, checks: &mut Checks) 
     status
 }
 
-/// Asks for a price; gives the failure when no router says anything to that.
-async fn ask_routers(settings: &Settings, buyer: &Buyer) -> Option<JobFailure> {
+/// Nothing was heard of routers.
+struct Silence {
+    failure: JobFailure,
+    unheard: Unheard,
+    /// True when there are no more than were asked.
+    is_all: bool,
+}
+
+/// Asks for a price; says when no router says anything to that.
+async fn ask_routers(settings: &Settings, buyer: &Buyer) -> Option<Silence> {
     let contacts = buyer.routers(settings.router, FETCH_WAIT).await;
     if contacts.is_empty() {
         return None;
@@ -166,11 +188,17 @@ async fn ask_routers(settings: &Settings, buyer: &Buyer) -> Option<JobFailure> {
     let spec = flags.spec(&settings, JobEndpoint::Chat, fields, &contacts, None).ok()?;
     let run = JobRun::begin(buyer, spec, &contacts, None).await;
     let answer = Box::pin(run.quote(&CancellationToken::new())).await;
-    answer.err().filter(|failure| failure.unheard.is_some())
+    let failure = answer.err()?;
+    Some(Silence { unheard: failure.unheard?, is_all: contacts.len() <= ROUTERS_ASKED_MAX, failure })
 }
 
 fn check_clock(skew: &ClockSkewReport, checks: &mut Checks) {
     let who = match skew.authors {
+        // Relays tell the time, too, by what they refuse.
+        0 if skew.refusals > 0 => {
+            let what = format!("relays refuse {} events of this machine for their time", skew.refusals);
+            return checks.add("clock", "warn", what, Some("turn on time synchronisation (NTP)"));
+        }
         0 => {
             let waited = CLOCK_WAIT.as_secs();
             let what = format!("cannot tell: nobody said anything within {waited} s to compare it with");

@@ -66,7 +66,7 @@ pub(crate) fn check_model(wanted: Option<&str>, offered: &[String]) -> Result<()
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let text = format!(
         "no model is called {wanted:?} here; there is: {}{more}\n\
-         hint: name one of them, or leave out --model; --runner URL sells from another server",
+         hint: name one of them, or none (--model, FEDAI_MODEL, config.toml); --runner URL sells from another server",
         names.join(", ")
     );
     Err(CliFailure::new(ExitStatus::NoMatch, "unknown_model", text))

@@ -23,7 +23,9 @@ pub(super) fn report(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 fn wants_json(arguments: &[OsString]) -> bool {
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let flags = words.split(|word| *word == "--").next().unwrap_or_default();
-    if flags.contains(&"bench") {
+    let command = super::definition();
+    let command = flags.iter().find(|word| command.find_subcommand(word).is_some());
+    if command == Some(&"bench") {
         return flags.contains(&"--json=-") || flags.windows(2).any(|pair| pair == ["--json", "-"]);
     }
     flags.contains(&"--json")
@@ -84,6 +86,7 @@ mod tests {
             ("fedai chat --nope -- --json", false),
             ("fedai bench --nope --json result.json", false),
             ("fedai bench --nope --json -", true),
+            ("fedai chat --json --nope bench", true),
             ("fedai bench --nope --json=-", true),
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -26,7 +26,7 @@ use super::router_silence::RouterSilence;
 use super::spending::{Spending, SpendingError};
 
 /// Routers asked in one round.
-const ROUTERS_ASKED_MAX: usize = 3;
+pub(crate) const ROUTERS_ASKED_MAX: usize = 3;
 /// Wait for the profiles of routers that a full one named, in milliseconds.
 const FIND_WAIT_MS: u64 = 3_000;
 
@@ -168,6 +168,10 @@ impl Journey {
         if self.stage == Stage::Ended {
             return;
         }
+        if let JourneyInput::Asked(question) = &input {
+            // Also when it took the rest of the job's time.
+            self.silence.asked(question.router);
+        }
         if now >= self.spec.deadline && !matches!(input, JourneyInput::Frame { .. }) {
             self.silence.out_of_time(now.millis_since(self.begun_at));
             return self.stop(JobStep::Expire, RefusalCode::Timeout, "the job's time is up", out);
@@ -181,10 +185,7 @@ impl Journey {
                 self.budgets.job(now);
                 self.proceed(now, out);
             }
-            JourneyInput::Asked(question) => {
-                self.silence.asked(question.router);
-                self.round.iter_mut().for_each(|round| round.asked(question));
-            }
+            JourneyInput::Asked(question) => self.round.iter_mut().for_each(|round| round.asked(question)),
             JourneyInput::Reply(reply) => self.on_reply(now, &reply, out),
             JourneyInput::RoutersFound(found) => self.on_routers_found(now, &found, out),
             JourneyInput::Opened { attempt, with } => {

@@ -228,6 +228,17 @@ fn silent_routers_are_told_from_unreachable_relays_and_from_routers_without_a_no
 }
 
 #[test]
+fn a_question_that_took_all_the_time_was_asked() {
+    let bend = |spec: &mut JobSpec| spec.deadline = micros(2_000);
+    let mut town = Town::bent(vec![Router::Unreached], 1, true, bend);
+    let question = town.markets[0].question();
+    town.ms = 2_000;
+    town.input(JourneyInput::Asked(question));
+    let failure = town.endings[0].as_ref().unwrap_err();
+    assert_eq!(failure.unheard, Some(Unheard::Routers { out_of_time: true }));
+}
+
+#[test]
 fn a_stop_while_routers_are_silent_is_a_stop() {
     let mut town = Town::new(vec![Router::Silent], 1, true);
     town.input(JourneyInput::Cancel);

@@ -63,11 +63,9 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Failure> {
         };
         let Some(event) = event else { break };
         shown = shown.saturating_add(1);
-        if args.json {
-            anstream::println!("{}", tail::json_line(&event));
-        } else {
-            anstream::println!("{}", tail::line(&event));
-        }
+        let line = if args.json { tail::json_line(&event).to_string() } else { tail::line(&event) };
+        // A pager that is not read must not keep the connections from being served.
+        tokio::task::block_in_place(|| anstream::println!("{line}"));
     }
     let lost = stored.gaps().saturating_add(prompt.gaps());
     if lost > 0 {
