@@ -163,7 +163,7 @@ impl JobFailure {
                 "see whether relays, routers and nodes answer: fedai doctor; or raise --timeout"
             }
             RefusalCode::ContextExceeded | RefusalCode::TooLarge => {
-                "shorten the prompt or lower --max-tokens"
+                "shorten the prompt or lower --max-tokens; how much fits: fedai models"
             }
             RefusalCode::RunnerInterrupted if self.has_shown => {
                 "the output above is incomplete and was not paid for; --on-break restart begins anew by itself"
