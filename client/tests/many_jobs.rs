@@ -6,7 +6,11 @@
 mod network;
 
 use fedai_client::core::direct_way::DirectWish;
-use fedai_relay_bridge::{DevRelay, DevRelayLimits, DevRelayOptions};
+use fedai_protocol::event_kinds::QUOTE;
+use fedai_protocol::{RefusalCode, SigningKey};
+use fedai_relay_bridge::{
+    DevRelay, DevRelayLimits, DevRelayOptions, RelayRole, Subscription, SystemEntropy, filters,
+};
 use futures_util::future::join_all;
 use network::purchase::{Text, buyer, job};
 use network::{World, expected_answer};
@@ -35,6 +39,20 @@ async fn sixty_jobs_at_once_by_a_relay_that_allows_twenty_subscriptions() {
         assert_eq!(text.0, expected_answer(&prompt, 40));
     });
     join_all(jobs).await;
+
+    // What is too many is refused at once, and only as long as it is.
+    let own = SigningKey::generate(&mut SystemEntropy).public_key();
+    let listen = || buyer.pool().subscribe(RelayRole::Control, vec![filters::of_kinds_to(&[QUOTE], [own])]);
+    let mut others = vec![listen()];
+    while others.last().is_some_and(Subscription::has_place) {
+        others.push(listen());
+    }
+    for (others, code) in [(others, Some(RefusalCode::RateLimited)), (Vec::new(), None)] {
+        let (mut text, cancel) = (Text::default(), CancellationToken::new());
+        let bought = buyer.run(job("more", 1, &contacts), &contacts, None, &mut text, &cancel).await;
+        assert_eq!(bought.err().map(|failure| failure.refusal.code), code);
+        drop(others);
+    }
     buyer.close().await;
     relay.shutdown().await;
 }

@@ -243,11 +243,11 @@ impl RelayPool {
     #[must_use]
     pub fn subscribe(&self, role: RelayRole, filters: Vec<Filter>) -> Subscription {
         let place = write(&self.0.subscriptions).place(role, filters);
-        match place.wire {
-            Some(wire) => self.request_everywhere(&wire),
-            None => tracing::error!("too many subscriptions: this one will stay silent"),
+        match &place.wire {
+            Some(wire) => self.request_everywhere(wire),
+            None => tracing::warn!("too many subscriptions: this one will stay silent"),
         }
-        Subscription::new(self.clone(), place.state, place.queue)
+        Subscription::new(self.clone(), place)
     }
 
     /// Stored events, once from each relay of the role, until all have sent what they have or the time is over.

@@ -22,7 +22,7 @@ use crate::lock::lock;
 use crate::relay_list::RelayRole;
 use crate::relay_pool::RelayPool;
 use crate::sightings::Sightings;
-use crate::wire_subscription::keys_to_share;
+use crate::wire_subscription::{Place, keys_to_share};
 
 /// A relay that says nothing after a REQ is taken to have it after this long: not all send EOSE. Long enough for a
 /// relay under load to have read the REQ: an ephemeral answer that comes before that is lost for good.
@@ -39,15 +39,19 @@ pub struct Subscription {
     pool: RelayPool,
     state: Arc<SubscriptionState>,
     queue: mpsc::Receiver<VerifiedEvent>,
+    has_place: bool,
 }
 
 impl Subscription {
-    pub(crate) fn new(
-        pool: RelayPool,
-        state: Arc<SubscriptionState>,
-        queue: mpsc::Receiver<VerifiedEvent>,
-    ) -> Self {
-        Self { pool, state, queue }
+    pub(crate) fn new(pool: RelayPool, place: Place) -> Self {
+        let Place { state, queue, wire } = place;
+        Self { pool, state, queue, has_place: wire.is_some() }
+    }
+
+    /// False when this process had too many when this one was made: it hears nothing, for good.
+    #[must_use]
+    pub const fn has_place(&self) -> bool {
+        self.has_place
     }
 
     /// The next event. `None` only after the pool was shut down. Cancel-safe.

@@ -11,6 +11,9 @@ use super::quote_check::Ticket;
 use super::receipt_check::ReceiptDispute;
 use super::router_silence::Unheard;
 
+/// When to try again where a process has no room for one more job: most last a few seconds.
+const FULL_RETRY_MS: u64 = 2_000;
+
 /// One node that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptNote {
@@ -128,6 +131,14 @@ impl JobFailure {
             spent: Msat::ZERO,
             decision: None,
         }
+    }
+
+    /// Nothing that a relay says would be heard: so many jobs are under way by them.
+    #[must_use]
+    pub(crate) fn too_many_jobs() -> Self {
+        let text = "too many jobs are under way by relays in this process";
+        let refusal = Refusal::new(RefusalCode::RateLimited, text).retry_after(FULL_RETRY_MS);
+        Self { refusal, ..Self::of_our_own() }
     }
 
     /// Stable code of it, for people and programs.

@@ -52,8 +52,16 @@ impl JobEars {
         true
     }
 
+    /// True when there was no place for one of the questions.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.replies.iter().chain(&self.frames).any(|subscription| !subscription.has_place())
+    }
+
     /// Waits until a relay has each of the questions.
     pub(crate) async fn ready(&self) {
+        if self.is_deaf() {
+            return;
+        }
         let ready = async |subscription: Option<&Subscription>| {
             if let Some(subscription) = subscription {
                 subscription.ready(SUBSCRIBE_WAIT).await;

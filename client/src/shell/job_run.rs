@@ -80,7 +80,9 @@ impl<'a> JobRun<'a> {
             None => None,
         };
         let (spare, wrap, ears) = match ready {
-            Some(ready) => (ready.session, Some(ready.wrap), ready.ears),
+            Some(ready) if !ready.ears.is_deaf() => (ready.session, Some(ready.wrap), ready.ears),
+            // There was no place when they were made; there may be one now.
+            Some(ready) => (ready.session, Some(ready.wrap), JobEars::new(buyer.pool.clone())),
             None => (SigningKey::generate(&mut entropy), None, JobEars::new(buyer.pool.clone())),
         };
         let node = ticket.as_ref().and_then(|ticket| ticket.nodes.first());
@@ -123,6 +125,9 @@ impl<'a> JobRun<'a> {
         sink: &mut (dyn OutputSink + Send),
         cancel: &CancellationToken,
     ) -> Result<Bought, JobFailure> {
+        if self.ears.is_deaf() {
+            return Err(JobFailure::too_many_jobs());
+        }
         let mut changes = self.buyer.pool.status_changes();
         let mut lines = self.buyer.gateways.changes();
         let mut connected = self.buyer.pool.connected_urls(RelayRole::Stream);

@@ -10,6 +10,9 @@ const FIND_WAIT: Duration = Duration::from_millis(1_500);
 impl JobRun<'_> {
     /// Runs to the quote and no further.
     pub(crate) async fn quote(mut self, cancel: &CancellationToken) -> Result<Ticket, JobFailure> {
+        if self.ears.is_deaf() {
+            return Err(JobFailure::too_many_jobs());
+        }
         let mut inputs = std::collections::VecDeque::from([JourneyInput::Start]);
         loop {
             while let Some(input) = inputs.pop_front() {
